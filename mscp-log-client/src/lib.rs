@@ -1,0 +1,1 @@
+//! mscp-log client

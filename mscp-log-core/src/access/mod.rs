@@ -1,0 +1,1 @@
+//! Access rules: methods, URL patterns, restrictions, and the decision.

@@ -1,0 +1,1 @@
+//! Names of log volumes (`applog-{service uuid}-endname-{name}`).

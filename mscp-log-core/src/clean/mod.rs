@@ -1,0 +1,1 @@
+//! Cleaning: a raw record in, a stored document or a reason out.

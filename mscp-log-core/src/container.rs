@@ -1,0 +1,1 @@
+//! Container names and what they say of where a record came from.

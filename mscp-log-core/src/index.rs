@@ -1,0 +1,1 @@
+//! Index names: made and taken apart here only.

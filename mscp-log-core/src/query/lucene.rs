@@ -1,0 +1,92 @@
+//! The Lucene syntax of `query_string` and `simple_query_string`, a grammar of
+//! its own: text in, tree out.
+
+/// A tree of a query string.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// Nothing was written.
+    Empty,
+    /// A word: `error`.
+    Word {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// The word, escapes resolved.
+        text: String,
+    },
+    /// `"two words"~2`
+    Phrase {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// The text between the quotes, escapes resolved.
+        text: String,
+        /// Behind `~`.
+        slop: Option<u64>,
+    },
+    /// `err*`: the text before the star, escapes resolved.
+    Prefix {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// Without the star.
+        text: String,
+    },
+    /// `e?r*`: in the syntax of a `wildcard` query, escapes kept.
+    Wildcard {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// As a `wildcard` query takes it.
+        pattern: String,
+    },
+    /// `/err.*/`
+    Regexp {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// Between the slashes.
+        expression: String,
+    },
+    /// `errr~1`
+    Fuzzy {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// The word.
+        text: String,
+        /// Behind `~`.
+        distance: Option<super::ast::Number>,
+    },
+    /// `[a TO b}` and `>=a`; `None` is an open end.
+    Range {
+        /// The field, `None` for the default.
+        field: Option<String>,
+        /// Lower bound and whether it is within.
+        low: Option<(String, bool)>,
+        /// Upper bound and whether it is within.
+        high: Option<(String, bool)>,
+    },
+    /// `_exists_:field` (and `field:*`)
+    Exists {
+        /// The field.
+        field: String,
+    },
+    /// `*:*`
+    All,
+    /// Clauses as Lucene's classic parser combines them.
+    Bool(Vec<(Occur, Node)>),
+    /// `x^2`
+    Boost(Box<Node>, super::ast::Number),
+}
+
+/// Whether a clause must, may or must not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Occur {
+    /// `+x`, `a AND x`
+    Must,
+    /// `x`
+    Should,
+    /// `-x`, `NOT x`
+    MustNot,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::Empty
+    }
+}

@@ -1,0 +1,3 @@
+//! The query language: one grammar, read once.
+pub mod ast;
+pub mod lucene;

@@ -1,0 +1,1 @@
+//! Records as they are pushed, and the document that is stored.

@@ -1,0 +1,1 @@
+//! Rotation: which indices go, from facts, a policy and the time.

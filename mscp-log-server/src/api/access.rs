@@ -1,0 +1,1 @@
+//! The one door: canonical path, one token, decision.

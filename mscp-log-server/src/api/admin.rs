@@ -1,0 +1,1 @@
+//! Accounts, roles, keys, regions and the audit trail under `base/system`.

@@ -1,0 +1,1 @@
+//! Root tokens, access tokens, sessions and introspection under `base/auth`.

@@ -1,0 +1,1 @@
+//! Refusals as `application/problem+json` (RFC 9457).

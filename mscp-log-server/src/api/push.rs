@@ -1,0 +1,1 @@
+//! Pushed records under `base/apps`.

@@ -1,0 +1,1 @@
+//! The passthrough under `base/{region}/log`.

@@ -1,0 +1,116 @@
+//! The durable buffer between those who bring records and the store.
+//!
+//! The trait has Kafka's shape: records lie in partitions, a consumer reads a
+//! partition under an epoch, and a commit under an epoch that is no longer the
+//! current one fails, because someone else reads there now. The disk buffer
+//! has one partition.
+
+pub mod disk;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Where a consumer is: everything below `next` of `partition` was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which partition.
+    pub partition: u32,
+    /// Under which assignment it was read.
+    pub epoch: u64,
+    /// The number of the first record that was not read.
+    pub next: u64,
+}
+
+/// Records of one partition in their order: `records[i]` has the number
+/// `first + i` unless `numbers` jumps, which it does where a corrupt record
+/// was skipped.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The number of the first record.
+    pub first: u64,
+    /// Each one JSON document.
+    pub records: Vec<Bytes>,
+    /// Where the consumer is behind this batch; `commit` takes it.
+    pub position: Position,
+}
+
+/// Why records were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// No room: the caller says 503 with `Retry-After`, and nothing was taken.
+    #[error("the buffer is full ({used} of {limit} bytes)")]
+    Full {
+        /// Bytes in use.
+        used: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The disk is too full to take more (above 95 %, or no space left).
+    #[error("the disk of the buffer is full")]
+    DiskFull,
+    /// The buffer failed; whether the records are in it is not known, so they
+    /// are not acknowledged.
+    #[error("the buffer failed: {0}")]
+    Failed(String),
+    /// The node is stopping.
+    #[error("the buffer is closed")]
+    Closed,
+}
+
+/// Why a read or a commit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeError {
+    /// Another consumer has the partition now.
+    #[error("epoch {epoch} of partition {partition} has ended")]
+    Stale {
+        /// The partition.
+        partition: u32,
+        /// The epoch of the caller.
+        epoch: u64,
+    },
+    /// The buffer failed.
+    #[error("the buffer failed: {0}")]
+    Failed(String),
+    /// The node is stopping.
+    #[error("the buffer is closed")]
+    Closed,
+}
+
+/// How full a buffer is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Bytes allowed.
+    pub max_bytes: u64,
+    /// Records that no consumer has committed.
+    pub backlog: u64,
+}
+
+/// Where records wait, durably, for the store.
+#[async_trait]
+pub trait Buffer: Send + Sync + 'static {
+    /// Take `records`, whole or not at all, and return when they are durable.
+    ///
+    /// `key` is what Kafka partitions by: the host name. Callers that wait at
+    /// the same time share one fsync.
+    async fn append(&self, key: &str, records: Vec<Bytes>) -> Result<(), AppendError>;
+
+    /// Join the consumers. On the disk buffer the new one takes the partition
+    /// from the one before, whose commits fail from then on.
+    async fn consumer(&self) -> Result<Box<dyn Consumer>, ConsumeError>;
+
+    /// How full it is.
+    fn usage(&self) -> Usage;
+}
+
+/// One reader of a buffer.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next records, at most about `max_bytes` of them but at least one;
+    /// waits until there are any. Begins at the last commit.
+    async fn read(&mut self, max_bytes: usize) -> Result<Batch, ConsumeError>;
+
+    /// Everything below `position` is in the store: durably never read again.
+    async fn commit(&mut self, position: Position) -> Result<(), ConsumeError>;
+}

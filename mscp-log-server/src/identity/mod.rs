@@ -1,0 +1,1 @@
+//! Accounts, grants, passwords, signing keys and the audit trail.

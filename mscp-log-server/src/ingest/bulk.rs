@@ -1,0 +1,1 @@
+//! Elasticsearch `_bulk` as senders speak it, under `base/apps/{appid}`.

@@ -1,0 +1,4 @@
+//! The ways in: pushes, OTLP, `_bulk`.
+pub mod bulk;
+pub mod otlp;
+pub mod push;

@@ -1,0 +1,1 @@
+//! OpenTelemetry logs over HTTP and gRPC.

@@ -1,0 +1,1 @@
+//! Pushed records: limits, rights, idempotency.

@@ -1,0 +1,19 @@
+//! The running system: every component of mscp-log and the one binary.
+//!
+//! A record's way is the order of the folders: `ingest` → `pipeline` →
+//! `buffer` → `ship` → `store`; a question's is `api` → `query` → `store`.
+//! See ARCHITECTURE.md for the map and the invariants.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod buffer;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod identity;
+pub mod ingest;
+pub mod node;
+pub mod pipeline;
+pub mod query;
+pub mod ship;
+pub mod store;

@@ -1,0 +1,2 @@
+//! mscp-log
+fn main() {}

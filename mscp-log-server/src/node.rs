@@ -1,0 +1,1 @@
+//! A node: the one place that puts the components together.

@@ -1,0 +1,1 @@
+//! From raw records to the buffer: clean, encode, append.

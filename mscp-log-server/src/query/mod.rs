@@ -1,0 +1,1 @@
+//! Requests to a region: what may pass, and restricted to what.

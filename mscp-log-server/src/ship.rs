@@ -1,0 +1,1 @@
+//! From the buffer into the store; commits follow what is durable there.

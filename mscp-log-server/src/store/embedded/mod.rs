@@ -1,0 +1,2 @@
+//! The store inside the process, on tantivy.
+pub mod search;

@@ -1,0 +1,1 @@
+//! Search over partitions: compile, collect, aggregate, answer.
