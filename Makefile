@@ -1,0 +1,77 @@
+# Two commands for a newcomer: `make run` and `make test`. Each checks for what
+# it needs and installs it as root, or prints the command and stops.
+
+CARGO ?= cargo
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# What the native parts of dependencies (SQLite, zstd, ring) are built with.
+PACKAGES := gcc libc6-dev make
+
+.PHONY: help run test check bench bench-buffer kill-test fuzz deny docs setup wasm clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup:
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing; install it from https://rustup.rs (1.95 or newer), then run make again." >&2; exit 1; }
+	@missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if ! command -v dpkg >/dev/null; then command -v cc >/dev/null || { echo "a C compiler is missing; install one with your system's packages" >&2; exit 1; }; \
+	elif [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+		else echo "missing packages; run: sudo apt-get install -y$$missing" >&2; exit 1; fi; \
+	fi
+
+run: setup ## build the system and run it with sample data (mscp-log demo)
+	$(CARGO) run --release --locked -p mscp-log-server --bin mscp-log -- demo
+
+test: setup wasm ## everything that CI runs: format, lints, all tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(CARGO) test --workspace --locked
+
+# The core has no I/O, so it also runs in a browser.
+wasm: setup
+	@if command -v rustup >/dev/null; then \
+		rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown; \
+		$(CARGO) check -p mscp-log-core --all-features --target wasm32-unknown-unknown --locked; \
+	else echo "no rustup: the core is not checked for wasm32-unknown-unknown"; fi
+
+check: setup ## the quick loop: format, lints, unit tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --lib --locked
+
+bench: setup ## measure the core beside its peers, and the running system
+	$(CARGO) bench --locked -p mscp-log-core
+	$(CARGO) build --release --locked -p mscp-log-server -p mscp-log-tests
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-system
+
+bench-buffer: setup ## measure the disk buffer beside other crates
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-buffer
+
+RECORDS ?= 1000000
+KILLS ?= 20
+SEED ?= 1
+kill-test: setup ## push a million records while the node is killed (RECORDS, KILLS, SEED)
+	$(CARGO) build --release --locked -p mscp-log-server
+	$(CARGO) run --release --locked -p mscp-log-tests --bin kill-test -- --records $(RECORDS) --kills $(KILLS) --seed $(SEED)
+
+SECONDS_EACH ?= 60
+fuzz: setup ## run every fuzz target for a while (needs a nightly toolchain; SECONDS_EACH)
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	for target in $$(cd fuzz && $(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=2048; \
+	done
+
+deny: setup ## licences, sources, bans and, where their database can be reached, advisories
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	cargo-deny --all-features check bans licenses sources
+	cargo-deny --all-features check advisories || echo "advisories: not checked or not clean, see above"
+
+docs: setup ## the API documentation of the library crates
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps -p mscp-log-core -p mscp-log-client --all-features
+
+clean: ## remove what was built
+	$(CARGO) clean
