@@ -1,1 +1,5 @@
-//! mscp-log tests
+//! What end-to-end scenarios share: the real binary as a child process, and
+//! plain HTTP against it.
+#![forbid(unsafe_code)]
+
+pub mod process;

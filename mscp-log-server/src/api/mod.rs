@@ -2,6 +2,7 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod listen;
 pub mod problem;
 pub mod push;
 pub mod query;

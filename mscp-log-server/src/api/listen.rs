@@ -1,0 +1,249 @@
+//! The listener: HTTP/1.1 and HTTP/2 on one port, TLS where it is configured,
+//! a bounded number of connections, and a drain.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt};
+
+/// Connections that may be open at once; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
+/// A peer that has not sent its request head, or not finished its TLS
+/// handshake, after this long is let go.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often certificate files are looked at.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+
+/// Where the certificate chain and the private key lie, both PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The key (PKCS #8, PKCS #1 or SEC1).
+    pub key: PathBuf,
+}
+
+/// Why TLS cannot be spoken.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read as PEM.
+    #[error("{path}: {reason}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The two do not make a server's identity.
+    #[error("http.tls_cert and http.tls_key do not go together: {0}")]
+    Pair(#[from] rustls::Error),
+}
+
+/// Read both files into what a TLS server needs. ALPN offers h2 and http/1.1.
+pub fn tls_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError> {
+    let unreadable = |path: &PathBuf, reason: String| TlsError::File {
+        path: path.clone(),
+        reason,
+    };
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unreadable(&files.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(unreadable(
+            &files.cert,
+            "expected at least one certificate in PEM form".to_owned(),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| unreadable(&files.key, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Accept connections on `listener` until `shutdown`, then let open requests
+/// end, at most `drain` long.
+///
+/// Each request gets the peer's address as [`ConnectInfo`].
+pub async fn serve<S>(
+    listener: TcpListener,
+    service: S,
+    tls: Option<TlsFiles>,
+    shutdown: CancellationToken,
+    drain: Duration,
+) -> Result<(), TlsError>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    let acceptor = match tls {
+        Some(files) => Some(reloading_acceptor(files, &shutdown)?),
+        None => None,
+    };
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(256);
+
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            () = shutdown.cancelled() => break,
+        };
+        let Ok(permit) = permit else { break };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause_after_accept_error(&error).await;
+                    continue;
+                }
+            },
+            () = shutdown.cancelled() => break,
+        };
+        // Small answers must not wait for a full segment; failing is harmless.
+        let _ = stream.set_nodelay(true);
+        let watcher = graceful.watcher();
+        let service = service.clone();
+        let builder = builder.clone();
+        let acceptor = acceptor.as_ref().map(|current| current.load_full());
+        tokio::spawn(async move {
+            let _permit = permit;
+            match acceptor {
+                None => connection(stream, peer, service, &builder, watcher).await,
+                Some(acceptor) => {
+                    match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => {
+                            connection(stream, peer, service, &builder, watcher).await;
+                        }
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                    }
+                }
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(drain, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections were still open at the end of the drain");
+    }
+    Ok(())
+}
+
+async fn connection<T, S>(
+    stream: T,
+    peer: SocketAddr,
+    service: S,
+    builder: &auto::Builder<TokioExecutor>,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        service.clone().oneshot(request)
+    });
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(served.into_owned()).await {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Out of file descriptors, say: other connections must end before there is
+/// room, so accepting again at once would only burn a core.
+async fn pause_after_accept_error(error: &io::Error) {
+    let of_the_connection = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    );
+    if !of_the_connection {
+        tracing::error!(%error, "cannot accept connections");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// An acceptor that follows the files: a certificate that is renewed on disk
+/// is used for the next connection; one that cannot be read leaves the old.
+fn reloading_acceptor(
+    files: TlsFiles,
+    shutdown: &CancellationToken,
+) -> Result<Arc<ArcSwap<TlsAcceptor>>, TlsError> {
+    let first = TlsAcceptor::from(Arc::new(tls_config(&files)?));
+    let current = Arc::new(ArcSwap::from_pointee(first));
+    let shared = Arc::clone(&current);
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        let mut seen = modified(&files);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
+                () = shutdown.cancelled() => return,
+            }
+            let now = modified(&files);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match tls_config(&files) {
+                Ok(config) => {
+                    shared.store(Arc::new(TlsAcceptor::from(Arc::new(config))));
+                    tracing::info!("TLS certificate read again");
+                }
+                Err(error) => tracing::error!(%error, "the new TLS certificate is not used"),
+            }
+        }
+    });
+    Ok(current)
+}
+
+fn modified(files: &TlsFiles) -> [Option<SystemTime>; 2] {
+    [&files.cert, &files.key].map(|path| {
+        std::fs::metadata(path)
+            .and_then(|facts| facts.modified())
+            .ok()
+    })
+}

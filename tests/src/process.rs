@@ -1,0 +1,248 @@
+//! A node as its users run it: the `mscp-log` binary, a data folder, a port
+//! that the system chose.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The administrator that every test node is started with.
+pub const EMAIL: &str = "admin@example.org";
+/// Its password.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// How long a node may take to say where it listens.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The binary under test: `MSCP_LOG_BIN`, or the one that was built beside
+/// this program.
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("MSCP_LOG_BIN") {
+        return PathBuf::from(path);
+    }
+    let own = std::env::current_exe().expect("a running program has a path");
+    own.ancestors()
+        .skip(1)
+        .map(|folder| folder.join("mscp-log"))
+        .find(|path| path.is_file())
+        .expect("mscp-log lies in the target folder: build the workspace first")
+}
+
+/// A running node. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    /// The origin it listens on, as `http://127.0.0.1:41234`.
+    pub url: String,
+}
+
+impl Node {
+    /// `mscp-log serve` on `data`, with `arguments` behind it and `variables`
+    /// in its environment.
+    ///
+    /// # Panics
+    /// When it does not say within a minute where it listens; its output so
+    /// far is in the message.
+    #[must_use]
+    pub fn start(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::try_start(data, arguments, variables).unwrap_or_else(|output| {
+            panic!("mscp-log did not start; it said:\n{output}");
+        })
+    }
+
+    /// As [`Node::start`], with what a node said that ended instead of starting.
+    pub fn try_start(
+        data: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut child = Command::new(binary())
+            .arg("serve")
+            .arg("--data")
+            .arg(data)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .env("MSCP_LOG_ADMIN_EMAIL", EMAIL)
+            .env("MSCP_LOG_ADMIN_PASSWORD", PASSWORD)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary can be executed");
+        // Both streams are drained to their end, or the child would block on a
+        // full pipe. The first line that names an origin says it listens.
+        let (lines, received) = mpsc::channel::<String>();
+        let stdout = child.stdout.take().expect("piped above");
+        let stderr = child.stderr.take().expect("piped above");
+        forward(stdout, lines.clone());
+        forward(stderr, lines);
+        let begun = Instant::now();
+        let mut output = String::new();
+        loop {
+            let left = START_LIMIT.saturating_sub(begun.elapsed());
+            match received.recv_timeout(left) {
+                Ok(line) => {
+                    if let Some(url) = origin_in(&line) {
+                        std::thread::spawn(move || for _ in received {});
+                        return Ok(Self { child, url });
+                    }
+                    output.push_str(&line);
+                    output.push('\n');
+                }
+                Err(_) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(output);
+                }
+            }
+        }
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, as when the power goes, and wait until it is gone.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Panics
+    /// When it cannot be signalled or waited for.
+    #[must_use]
+    pub fn terminate(mut self) -> ExitStatus {
+        let id = i32::try_from(self.child.id()).expect("process ids are small");
+        let id = rustix::process::Pid::from_raw(id).expect("a child's id is not zero");
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)
+            .expect("a child can be signalled");
+        self.child.wait().expect("a child can be waited for")
+    }
+
+    /// CPU seconds so far, and the peak of resident memory in bytes.
+    ///
+    /// # Panics
+    /// Where `/proc` is not Linux's.
+    #[must_use]
+    pub fn cost(&self) -> (f64, u64) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))
+            .expect("a running process has a stat file");
+        // man 5 proc: fields 14 and 15 are user and system time in ticks of
+        // 1/100 s; the name in field 2 may hold spaces, so count behind it.
+        let behind_name = stat.rsplit(") ").next().expect("a name in brackets");
+        let ticks: u64 = behind_name
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().expect("a number of ticks"))
+            .sum();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
+            .expect("a running process has a status file");
+        let peak_kib: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse().ok())
+            .expect("a peak in KiB");
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a few million ticks are exact in a double"
+        )]
+        (ticks as f64 / 100.0, peak_kib * 1024)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(stream: impl std::io::Read + Send + 'static, lines: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if std::env::var_os("MSCP_LOG_TEST_OUTPUT").is_some() {
+                eprintln!("node: {line}");
+            }
+            // The receiver goes when the node has started; the stream must
+            // still be read to its end.
+            let _ = lines.send(line);
+        }
+    });
+}
+
+fn origin_in(line: &str) -> Option<String> {
+    let start = line.find("http://127.0.0.1:")?;
+    let origin: String = line[start..]
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.'))
+        .collect();
+    Some(origin.trim_end_matches('/').to_owned())
+}
+
+/// A client that takes what it is told and checks nothing.
+#[must_use]
+pub fn http() -> reqwest::Client {
+    // Another client of this program may have been first; one is enough.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(60))
+        .build()
+        .expect("a client without settings can be built")
+}
+
+/// A root token of `email`.
+pub async fn root_token(url: &str, email: &str, password: &str) -> Result<String, String> {
+    let response = http()
+        .post(format!("{url}/api/auth/token_root"))
+        .basic_auth(email, Some(password))
+        .send()
+        .await
+        .map_err(|error| error.to_string())?;
+    token_in(response).await
+}
+
+/// An access token that grants `access`, for a root token.
+pub async fn access_token(url: &str, root: &str, access: &Value) -> Result<String, String> {
+    let response = http()
+        .post(format!("{url}/api/auth"))
+        .bearer_auth(root)
+        .json(&json!({ "access": access }))
+        .send()
+        .await
+        .map_err(|error| error.to_string())?;
+    token_in(response).await
+}
+
+/// An access token of the administrator that grants `access`.
+///
+/// # Panics
+/// When the node does not give one.
+pub async fn administrator_token(node: &Node, access: &Value) -> String {
+    let root = root_token(&node.url, EMAIL, PASSWORD)
+        .await
+        .expect("the administrator can sign in");
+    access_token(&node.url, &root, access)
+        .await
+        .expect("the administrator may have anything")
+}
+
+async fn token_in(response: reqwest::Response) -> Result<String, String> {
+    let status = response.status();
+    let text = response.text().await.map_err(|error| error.to_string())?;
+    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    match body["token"].as_str() {
+        Some(token) if status.is_success() => Ok(token.to_owned()),
+        _ => Err(format!("{status}: {text}")),
+    }
+}
