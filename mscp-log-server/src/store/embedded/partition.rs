@@ -1,0 +1,160 @@
+//! One physical partition: the tantivy index of a day, and what is searched of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tantivy::directory::MmapDirectory;
+use tantivy::schema::Value;
+use tantivy::store::{Compressor, ZstdCompressor};
+use tantivy::{
+    DocAddress, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyDocument,
+};
+
+use super::analyzer::tokenizers;
+use super::schema::{Fields, schema};
+
+/// The partition of names that end in no date.
+pub const UNDATED: &str = "undated";
+
+/// Blocks of the document store that a searcher keeps unpacked, a segment.
+const SOURCE_BLOCKS_KEPT: usize = 8;
+
+/// Bytes of source that are compressed together.
+const SOURCE_BLOCK_BYTES: usize = 32 * 1024;
+
+/// What of one partition a search runs over: one state of it, which no later
+/// write changes.
+#[derive(Clone)]
+pub struct PartitionSnapshot {
+    /// `2026.11.23`, or [`UNDATED`].
+    pub name: Arc<str>,
+    /// The segments.
+    pub searcher: Searcher,
+    /// Handles to the fields.
+    pub fields: Arc<Fields>,
+    /// The lowest and the highest `realtime_us` of all documents; `None` where
+    /// none has one. Documents without one are not within.
+    pub realtime_us: Option<(i64, i64)>,
+    /// The indices of this partition that are asked for; `None` is all. A
+    /// document of another `_index` must not be found.
+    pub selected: Option<Arc<[Box<str>]>>,
+}
+
+impl PartitionSnapshot {
+    /// The source of a document, as it was written.
+    ///
+    /// # Errors
+    /// Where the segment cannot be read.
+    pub fn source(&self, address: DocAddress) -> tantivy::Result<Bytes> {
+        let document: TantivyDocument = self.searcher.doc(address)?;
+        let stored = document
+            .get_first(self.fields.source)
+            .and_then(|value| value.as_bytes().map(Bytes::copy_from_slice));
+        stored.ok_or_else(|| {
+            tantivy::TantivyError::InternalError(format!("document {address:?} has no source"))
+        })
+    }
+}
+
+/// One partition that is open.
+pub struct Partition {
+    /// `2026.11.23`, or [`UNDATED`].
+    pub(super) name: Arc<str>,
+    pub(super) path: PathBuf,
+    pub(super) index: Index,
+    reader: IndexReader,
+    fields: Arc<Fields>,
+    snapshot: ArcSwap<PartitionSnapshot>,
+}
+
+impl Partition {
+    /// Open the partition in the folder `path`, or make it.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made or read, or has another schema.
+    pub fn open(path: &Path, name: &str) -> tantivy::Result<Self> {
+        fs::create_dir_all(path)?;
+        let (schema, fields) = schema();
+        let fields = Arc::new(fields);
+        let index = Index::builder()
+            .schema(schema)
+            .settings(settings())
+            .tokenizers(tokenizers())
+            .open_or_create(MmapDirectory::open(path)?)?;
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .doc_store_cache_num_blocks(SOURCE_BLOCKS_KEPT)
+            .try_into()?;
+        let name: Arc<str> = name.into();
+        let snapshot = snapshot(&name, &reader, &fields)?;
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+            index,
+            reader,
+            fields,
+            snapshot: ArcSwap::from_pointee(snapshot),
+        })
+    }
+
+    /// The state of the last commit that was published.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<PartitionSnapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Let searches see the last commit.
+    ///
+    /// # Errors
+    /// Where the segments cannot be opened.
+    pub fn publish(&self) -> tantivy::Result<()> {
+        self.reader.reload()?;
+        let snapshot = snapshot(&self.name, &self.reader, &self.fields)?;
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(())
+    }
+}
+
+fn settings() -> IndexSettings {
+    IndexSettings {
+        docstore_compression: Compressor::Zstd(ZstdCompressor {
+            compression_level: Some(3),
+        }),
+        // One more thread for each open writer would be for nothing: the
+        // indexing thread has the time.
+        docstore_compress_dedicated_thread: false,
+        docstore_blocksize: SOURCE_BLOCK_BYTES,
+        ..IndexSettings::default()
+    }
+}
+
+fn snapshot(
+    name: &Arc<str>,
+    reader: &IndexReader,
+    fields: &Arc<Fields>,
+) -> tantivy::Result<PartitionSnapshot> {
+    let searcher = reader.searcher();
+    let mut realtime_us: Option<(i64, i64)> = None;
+    for segment in searcher.segment_readers() {
+        let column = segment.fast_fields().i64("realtime_us")?;
+        if column.values.num_vals() == 0 {
+            continue;
+        }
+        let (low, high) = (column.min_value(), column.max_value());
+        realtime_us = Some(match realtime_us {
+            Some((lowest, highest)) => (lowest.min(low), highest.max(high)),
+            None => (low, high),
+        });
+    }
+    Ok(PartitionSnapshot {
+        name: Arc::clone(name),
+        searcher,
+        fields: Arc::clone(fields),
+        realtime_us,
+        selected: None,
+    })
+}
