@@ -1,1 +1,587 @@
 //! The configuration: one TOML file, each key overridable by environment variable.
+//!
+//! A key `push.max_records` is set by `MSCP_LOG_PUSH__MAX_RECORDS`. Keys that
+//! are not known are errors; every error names its key, and all are told at
+//! once. [`reference()`] is the page of all keys.
+
+mod key;
+mod read;
+mod reference;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Value;
+
+pub use read::{ConfigError, ConfigErrors};
+pub use reference::reference;
+pub use value::{Network, Secret};
+
+use read::{Reader, duration, list, number, size, switch, text};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
+/// The longest lifetime of anything that is issued.
+const YEAR_MS: u64 = 366 * DAY_MS;
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Take records in, ship them, answer searches.
+    All,
+}
+
+/// How the node's own log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The node's own log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Level or directives of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+    /// Lines or JSON.
+    pub format: LogFormat,
+}
+
+/// The API's listener.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address and port; port 0 is a free one.
+    pub listen: SocketAddr,
+    /// Path prefix of the API, `/api`: begins with a slash, ends without.
+    pub base: String,
+    /// The origin under which clients reach the node, without a path or a slash at its end.
+    pub public_url: Option<String>,
+    /// PEM file of the certificate chain; set exactly when `tls_key` is.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the private key.
+    pub tls_key: Option<PathBuf>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Origins whose pages may call the API; empty is CORS off.
+    pub cors_origins: Vec<String>,
+    /// A listener of its own for metrics and health.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether a token may come as the URL parameter `jwt`.
+    pub jwt_parameter: bool,
+    /// How long a stopping node may take.
+    pub drain: Duration,
+}
+
+/// Identity: accounts, tokens, keys.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Database URL; `None` is `identity.sqlite` in the data folder.
+    pub database: Option<Secret>,
+    /// A file with the 32 bytes that encrypt signing keys in the database.
+    pub master_key_file: Option<PathBuf>,
+    /// How long a key signs.
+    pub rotate: Duration,
+    /// Lifetime of a root token.
+    pub root_ttl: Duration,
+    /// Lifetime of an access token without a wish.
+    pub access_ttl: Duration,
+    /// Files with the secrets of the wider platform, at most 8.
+    pub platform_keys: Vec<PathBuf>,
+    /// How far clocks may differ; at most 60 s.
+    pub leeway: Duration,
+}
+
+/// Where a region's records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In this process, in the data folder.
+    Embedded,
+}
+
+/// One region.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Stamped on records.
+    pub zone: String,
+    /// Stamped on records.
+    pub cluster: String,
+    /// Where its records are kept.
+    pub store: StoreKind,
+    /// Memory of the embedded store's writers together, in bytes.
+    pub memory: u64,
+    /// Longest that a record in the embedded store waits until searches see it.
+    pub commit_interval: Duration,
+}
+
+/// Limits of pushing.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// Where pushed records go; one of the configured regions.
+    pub region: String,
+    /// Bytes of a body as sent.
+    pub max_body_bytes: u64,
+    /// Bytes of a body after decompression.
+    pub max_decompressed_bytes: u64,
+    /// Records of one push.
+    pub max_records: u64,
+    /// Bytes of one message.
+    pub max_message_bytes: u64,
+    /// How old a record's time may be.
+    pub max_past: Duration,
+    /// Records a second of one app; `None` is no limit.
+    pub rate: Option<u64>,
+}
+
+/// What the buffer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferKind {
+    /// Files in the data folder.
+    Disk,
+}
+
+/// The buffer between taking in and shipping.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// What it is.
+    pub kind: BufferKind,
+    /// Most bytes that it keeps.
+    pub max_bytes: u64,
+    /// Bytes at which it begins a new file.
+    pub segment_bytes: u64,
+}
+
+/// Limits of searching.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Longest run of one search.
+    pub timeout: Duration,
+    /// Bytes of the body of a request to the store.
+    pub max_body_bytes: u64,
+    /// Bytes of one search's JSON.
+    pub max_expression_bytes: u64,
+    /// Bytes that one search's aggregations may take.
+    pub max_memory: u64,
+    /// Buckets in one answer.
+    pub max_buckets: u64,
+    /// Hits that `from` and `size` may reach.
+    pub max_window: u64,
+    /// Searches that run at once on this node.
+    pub max_concurrent: u64,
+    /// Requests to the store that one subject may have open.
+    pub max_concurrent_per_subject: u64,
+}
+
+/// OpenTelemetry logs.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// Whether they are taken in.
+    pub enabled: bool,
+}
+
+/// One redaction rule, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redact {
+    /// A regular expression.
+    pub pattern: String,
+    /// What stands in for each match.
+    pub replacement: String,
+}
+
+/// Settings of cleaning.
+#[derive(Clone, Debug)]
+pub struct Clean {
+    /// Beats that index names keep beside the built-in ones.
+    pub beats: Vec<String>,
+    /// Redaction rules, in the order in which they run.
+    pub redact: Vec<Redact>,
+}
+
+/// What the embedded store says it is.
+#[derive(Clone, Debug)]
+pub struct Elasticsearch {
+    /// Major (6 to 9), minor, patch.
+    pub version: (u16, u16, u16),
+}
+
+/// A whole configuration, every value checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What this node does.
+    pub roles: BTreeSet<Role>,
+    /// The folder of everything that the node keeps.
+    pub data: PathBuf,
+    /// The node's own log.
+    pub log: Log,
+    /// The API's listener.
+    pub http: Http,
+    /// Identity.
+    pub auth: Auth,
+    /// The regions by name; never empty.
+    pub regions: BTreeMap<String, Region>,
+    /// Limits of pushing.
+    pub push: Push,
+    /// The buffer.
+    pub buffer: Buffer,
+    /// Limits of searching.
+    pub search: Search,
+    /// OpenTelemetry logs.
+    pub otlp: Otlp,
+    /// Cleaning.
+    pub clean: Clean,
+    /// What the embedded store says it is.
+    pub elasticsearch: Elasticsearch,
+}
+
+impl Config {
+    /// Read `file` (none: only defaults), with the variables of `env` over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its key: a file that cannot be read
+    /// or is not TOML, unknown keys, values of the wrong form or out of range.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let (name, content) = match file {
+            None => (String::new(), String::new()),
+            Some(path) => {
+                let name = path.display().to_string();
+                match std::fs::read_to_string(path) {
+                    Ok(content) => (name, content),
+                    Err(error) => {
+                        let reason = format!("cannot be read: {error}");
+                        return Err(ConfigErrors(vec![ConfigError { key: name, reason }]));
+                    }
+                }
+            }
+        };
+        let mut reader = Reader::new(&name, &content, env);
+        let config = Self::read(&mut reader);
+        if reader.errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors(reader.errors))
+        }
+    }
+
+    /// What is allowed and yet unwise, for `check` and the start of a node.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<ConfigError> {
+        let warn = |key: &str, reason: &str| ConfigError {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut found = Vec::new();
+        if self.auth.master_key_file.is_none() {
+            found.push(warn(
+                "auth.master_key_file",
+                "not set: signing keys are kept unencrypted in the database",
+            ));
+        }
+        let encrypted = self.http.tls_cert.is_some()
+            || self
+                .http
+                .public_url
+                .as_ref()
+                .is_some_and(|url| url.starts_with("https:"));
+        if !self.http.listen.ip().is_loopback() && !encrypted {
+            found.push(warn(
+                "http.tls_cert",
+                "not set: passwords and tokens travel in the clear, unless a proxy in front encrypts",
+            ));
+        }
+        found
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        let regions = regions(reader);
+        let push = push(reader, &regions);
+        let config = Self {
+            roles: reader.read("roles", list(role)).into_iter().collect(),
+            data: reader.read("data", text(path)),
+            log: Log {
+                level: reader.read("log.level", text(filled)),
+                format: reader.read("log.format", text(log_format)),
+            },
+            http: http(reader),
+            auth: auth(reader),
+            regions,
+            push,
+            buffer: buffer(reader),
+            search: Search {
+                timeout: reader.read("search.timeout", duration(100, 60 * MINUTE_MS)),
+                max_body_bytes: reader.read("search.max_body_bytes", size(KIB, 2 * GIB)),
+                max_expression_bytes: reader
+                    .read("search.max_expression_bytes", size(KIB, 64 * MIB)),
+                max_memory: reader.read("search.max_memory", size(MIB, 64 * GIB)),
+                max_buckets: reader.read("search.max_buckets", number(1, 1_000_000)),
+                max_window: reader.read("search.max_window", number(1, 1_000_000)),
+                max_concurrent: reader.read("search.max_concurrent", number(1, 1_024)),
+                max_concurrent_per_subject: reader
+                    .read("search.max_concurrent_per_subject", number(1, 10_000)),
+            },
+            otlp: Otlp {
+                enabled: reader.read("otlp.enabled", switch),
+            },
+            clean: Clean {
+                beats: reader.read("clean.beats", list(beat)),
+                redact: reader.read("clean.redact", redactions),
+            },
+            elasticsearch: Elasticsearch {
+                version: reader.read("elasticsearch.version", text(value::version)),
+            },
+        };
+        if config.roles.is_empty() {
+            reader.fault("roles", "expected at least one role");
+        }
+        config
+    }
+}
+
+impl Default for Config {
+    /// What a node without a file and without variables has.
+    fn default() -> Self {
+        Self::read(&mut Reader::new("", "", []))
+    }
+}
+
+fn http(reader: &mut Reader) -> Http {
+    let http = Http {
+        listen: reader.read("http.listen", text(address)),
+        base: reader.read("http.base", text(value::base)),
+        public_url: reader.optional("http.public_url", text(value::origin)),
+        tls_cert: reader.optional("http.tls_cert", text(path)),
+        tls_key: reader.optional("http.tls_key", text(path)),
+        trusted_proxies: reader.read("http.trusted_proxies", list(str::parse)),
+        cors_origins: reader.read("http.cors_origins", list(value::origin)),
+        metrics_listen: reader.optional("http.metrics_listen", text(address)),
+        jwt_parameter: reader.read("http.jwt_parameter", switch),
+        drain: reader.read("http.drain", duration(0, 10 * MINUTE_MS)),
+    };
+    match (&http.tls_cert, &http.tls_key) {
+        (Some(_), None) => reader.fault("http.tls_key", "expected, because http.tls_cert is set"),
+        (None, Some(_)) => reader.fault("http.tls_cert", "expected, because http.tls_key is set"),
+        _ => {}
+    }
+    http
+}
+
+fn auth(reader: &mut Reader) -> Auth {
+    let database = reader.optional("auth.database", text(database_url));
+    let from_file = reader.optional(
+        "auth.database_file",
+        text(|name| {
+            let content = std::fs::read_to_string(name)
+                .map_err(|error| format!("{name} cannot be read: {error}"))?;
+            database_url(content.trim())
+        }),
+    );
+    if database.is_some() && from_file.is_some() {
+        reader.fault(
+            "auth.database_file",
+            "expected only one of it and auth.database",
+        );
+    }
+    let auth = Auth {
+        database: database.or(from_file),
+        master_key_file: reader.optional("auth.master_key_file", text(path)),
+        rotate: reader.read("auth.rotate", duration(5 * MINUTE_MS, YEAR_MS)),
+        root_ttl: reader.read("auth.root_ttl", duration(MINUTE_MS, YEAR_MS)),
+        access_ttl: reader.read("auth.access_ttl", duration(MINUTE_MS, YEAR_MS)),
+        platform_keys: reader.read("auth.platform_keys", list(path)),
+        leeway: reader.read("auth.leeway", duration(0, MINUTE_MS)),
+    };
+    if auth.platform_keys.len() > 8 {
+        reader.fault(
+            "auth.platform_keys",
+            format!(
+                "expected at most 8 files, found {}",
+                auth.platform_keys.len()
+            ),
+        );
+    }
+    auth
+}
+
+fn regions(reader: &mut Reader) -> BTreeMap<String, Region> {
+    let mut names = reader.regions();
+    if names.is_empty() {
+        names.push("local".to_owned());
+    }
+    let mut regions = BTreeMap::new();
+    for name in names {
+        let path = |last: &str| format!("region.{name}.{last}");
+        if let Err(reason) = value::region_name(&name) {
+            reader.fault(format!("region.{name}"), reason);
+        }
+        let region = Region {
+            zone: reader.read(&path("zone"), text(filled)),
+            cluster: reader.read(&path("cluster"), text(filled)),
+            store: reader.read(&path("store"), text(store_kind)),
+            memory: reader.read(&path("memory"), size(64 * MIB, 64 * GIB)),
+            commit_interval: reader.read(&path("commit_interval"), duration(100, MINUTE_MS)),
+        };
+        regions.insert(name, region);
+    }
+    regions
+}
+
+fn push(reader: &mut Reader, regions: &BTreeMap<String, Region>) -> Push {
+    let wanted = reader.optional(
+        "push.region",
+        text(|name| {
+            if regions.contains_key(name) {
+                Ok(name.to_owned())
+            } else {
+                Err(format!(
+                    "expected one of the configured regions, found \"{name}\""
+                ))
+            }
+        }),
+    );
+    if wanted.is_none()
+        && regions.len() > 1
+        && !reader.errors.iter().any(|e| e.key == "push.region")
+    {
+        reader.fault(
+            "push.region",
+            "expected, because the node serves several regions",
+        );
+    }
+    let only = regions.keys().next().cloned().unwrap_or_default();
+    Push {
+        region: wanted.unwrap_or(only),
+        max_body_bytes: reader.read("push.max_body_bytes", size(KIB, GIB)),
+        max_decompressed_bytes: reader.read("push.max_decompressed_bytes", size(KIB, GIB)),
+        max_records: reader.read("push.max_records", number(1, 1_000_000)),
+        max_message_bytes: reader.read("push.max_message_bytes", size(1, 64 * MIB)),
+        max_past: reader.read("push.max_past", duration(0, 10_000 * DAY_MS)),
+        rate: reader.optional("push.rate", number(1, 1_000_000_000)),
+    }
+}
+
+fn buffer(reader: &mut Reader) -> Buffer {
+    let buffer = Buffer {
+        kind: reader.read("buffer.kind", text(buffer_kind)),
+        max_bytes: reader.read("buffer.max_bytes", size(16 * MIB, GIB << 20)),
+        segment_bytes: reader.read("buffer.segment_bytes", size(MIB, GIB)),
+    };
+    if buffer.segment_bytes > buffer.max_bytes / 4 {
+        reader.fault(
+            "buffer.segment_bytes",
+            format!(
+                "expected at most a quarter of buffer.max_bytes ({}), found {}",
+                buffer.max_bytes, buffer.segment_bytes
+            ),
+        );
+    }
+    buffer
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("expected some text, found none".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    filled(text).map(PathBuf::from)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("expected an address and port such as 127.0.0.1:8300, found \"{text}\"")
+    })
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    match text {
+        "all" => Ok(Role::All),
+        other => Err(format!("expected \"all\", found \"{other}\"")),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("expected \"text\" or \"json\", found \"{other}\"")),
+    }
+}
+
+fn store_kind(text: &str) -> Result<StoreKind, String> {
+    match text {
+        "embedded" => Ok(StoreKind::Embedded),
+        other => Err(format!("expected \"embedded\", found \"{other}\"")),
+    }
+}
+
+fn buffer_kind(text: &str) -> Result<BufferKind, String> {
+    match text {
+        "disk" => Ok(BufferKind::Disk),
+        other => Err(format!("expected \"disk\", found \"{other}\"")),
+    }
+}
+
+/// The URL is a secret: the error does not repeat it.
+fn database_url(text: &str) -> Result<Secret, String> {
+    if text.starts_with("sqlite:") {
+        Ok(Secret::new(text))
+    } else {
+        Err("expected a database URL that begins with sqlite:".to_owned())
+    }
+}
+
+fn beat(text: &str) -> Result<String, String> {
+    let spelled = (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if spelled {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected 1 to 32 of [a-z0-9-], found \"{text}\""))
+    }
+}
+
+fn redactions(value: &Value) -> Result<Vec<Redact>, String> {
+    let wrong = || {
+        "expected a list of tables, each with the strings pattern and replacement and nothing else"
+            .to_owned()
+    };
+    let rules = value.as_array().ok_or_else(wrong)?;
+    rules
+        .iter()
+        .map(|rule| {
+            let table = rule
+                .as_table()
+                .filter(|table| table.len() == 2)
+                .ok_or_else(wrong)?;
+            let member = |name: &str| {
+                table
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+                    .ok_or_else(wrong)
+            };
+            Ok(Redact {
+                pattern: member("pattern")?,
+                replacement: member("replacement")?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

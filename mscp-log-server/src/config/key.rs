@@ -1,0 +1,372 @@
+//! Every key of the configuration: its name, form, default and meaning. The
+//! reader takes its defaults from here and the reference page is made from it,
+//! so neither can say what the other does not.
+
+/// The form in which a key is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Switch,
+    /// A whole number.
+    Number,
+    /// `"12h"`, `"1h30m"`, or whole seconds.
+    Duration,
+    /// `"64MiB"`, or a number of bytes.
+    Size,
+    /// A list of strings.
+    List,
+    /// A list of tables.
+    Tables,
+}
+
+impl Form {
+    /// How the reference page names the form.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "string",
+            Self::Switch => "true or false",
+            Self::Number => "number",
+            Self::Duration => "duration",
+            Self::Size => "size",
+            Self::List => "list of strings",
+            Self::Tables => "list of tables",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// The dotted path; `<name>` stands for any region's name.
+    pub(crate) path: &'static str,
+    pub(crate) form: Form,
+    /// As it would be written in TOML; `None` where absence means something.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) meaning: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    form: Form,
+    default: Option<&'static str>,
+    meaning: &'static str,
+) -> Key {
+    Key {
+        path,
+        form,
+        default,
+        meaning,
+    }
+}
+
+/// All keys, in the order of the reference page.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "roles",
+        Form::List,
+        Some(r#"["all"]"#),
+        "What this node does. `all`: take records in, ship them, answer searches.",
+    ),
+    key(
+        "data",
+        Form::Text,
+        Some(r#""mscp-log-data""#),
+        "The folder of everything that the node keeps: buffer, store, identity. One process at a time.",
+    ),
+    key(
+        "log.level",
+        Form::Text,
+        Some(r#""info""#),
+        "What the node itself logs to standard error: `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,mscp_log_server::ship=debug`.",
+    ),
+    key(
+        "log.format",
+        Form::Text,
+        Some(r#""text""#),
+        "`text` for people, `json` for machines (one object a line).",
+    ),
+    key(
+        "http.listen",
+        Form::Text,
+        Some(r#""127.0.0.1:8300""#),
+        "Address and port of the API. Port 0 takes a free one.",
+    ),
+    key(
+        "http.base",
+        Form::Text,
+        Some(r#""/api""#),
+        "Path prefix of the API. Begins with `/` and does not end with one.",
+    ),
+    key(
+        "http.public_url",
+        Form::Text,
+        None,
+        "The origin under which clients reach the node (`https://logs.example.org`), without a path. With `base` behind it, it is what `{mscp_api_url}` in a token's patterns means.",
+    ),
+    key(
+        "http.tls_cert",
+        Form::Text,
+        None,
+        "PEM file with the certificate chain. Set it together with `http.tls_key`; both are read again when they change.",
+    ),
+    key(
+        "http.tls_key",
+        Form::Text,
+        None,
+        "PEM file with the private key.",
+    ),
+    key(
+        "http.trusted_proxies",
+        Form::List,
+        Some("[]"),
+        "Addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` is believed. Without it the peer's address counts.",
+    ),
+    key(
+        "http.cors_origins",
+        Form::List,
+        Some("[]"),
+        "Origins (`https://grafana.example.org`) whose pages may call the API. Empty: CORS is off.",
+    ),
+    key(
+        "http.metrics_listen",
+        Form::Text,
+        None,
+        "Address and port of a listener of its own for `/metrics`, `/healthz` and `/readyz`. Without it they are on `http.listen`.",
+    ),
+    key(
+        "http.jwt_parameter",
+        Form::Switch,
+        Some("true"),
+        "Whether a token may come as the URL parameter `jwt`.",
+    ),
+    key(
+        "http.drain",
+        Form::Duration,
+        Some(r#""25s""#),
+        "How long a stopping node (SIGTERM) may take to finish requests, flush and commit. At most 10 min.",
+    ),
+    key(
+        "auth.database",
+        Form::Text,
+        None,
+        "URL of the database of accounts and keys (`sqlite:/path/identity.sqlite`). Without it: `identity.sqlite` in the data folder.",
+    ),
+    key(
+        "auth.database_file",
+        Form::Text,
+        None,
+        "A file that holds the URL, where it has a password in it. In place of `auth.database`.",
+    ),
+    key(
+        "auth.master_key_file",
+        Form::Text,
+        None,
+        "A file with 32 bytes (64 hexadecimal digits, base64, or raw) that encrypt the signing keys in the database. Without it they are kept as they are.",
+    ),
+    key(
+        "auth.rotate",
+        Form::Duration,
+        Some(r#""1d""#),
+        "How long a signing key signs before the next one takes over. 5 min to 366 d. A key that no longer signs verifies until the last token it signed has expired.",
+    ),
+    key(
+        "auth.root_ttl",
+        Form::Duration,
+        Some(r#""12h""#),
+        "Lifetime of a root token. 1 min to 366 d.",
+    ),
+    key(
+        "auth.access_ttl",
+        Form::Duration,
+        Some(r#""1h""#),
+        "Lifetime of an access token that names no `ttl`. 1 min to 366 d.",
+    ),
+    key(
+        "auth.platform_keys",
+        Form::List,
+        Some("[]"),
+        "Files, at most 8, each with one HS256 secret (32 bytes or more; `base64:` before it if it is encoded) of a wider platform, whose tokens without a `kid` are then accepted. Their subjects are prefixed `platform:`.",
+    ),
+    key(
+        "auth.leeway",
+        Form::Duration,
+        Some(r#""30s""#),
+        "How far clocks may differ when `exp` and `iat` are judged. At most 60 s.",
+    ),
+    key(
+        "region.<name>.zone",
+        Form::Text,
+        Some(r#""default""#),
+        "The `zone` stamped on the records of this region. Without any region there is one, `local`.",
+    ),
+    key(
+        "region.<name>.cluster",
+        Form::Text,
+        Some(r#""default""#),
+        "The `cluster` stamped on the records of this region.",
+    ),
+    key(
+        "region.<name>.store",
+        Form::Text,
+        Some(r#""embedded""#),
+        "Where the region's records are kept. `embedded`: in this process, in the data folder.",
+    ),
+    key(
+        "region.<name>.memory",
+        Form::Size,
+        Some(r#""256MiB""#),
+        "Memory that the writers of the embedded store may take together. 64 MiB to 64 GiB.",
+    ),
+    key(
+        "region.<name>.commit_interval",
+        Form::Duration,
+        Some(r#""1s""#),
+        "How long a record that is in the embedded store may wait until searches see it. 100 ms to 60 s.",
+    ),
+    key(
+        "push.region",
+        Form::Text,
+        None,
+        "The region that pushed records go to. Needed only where the node serves several.",
+    ),
+    key(
+        "push.max_body_bytes",
+        Form::Size,
+        Some(r#""16MiB""#),
+        "Largest body of a push, as it is sent. 1 KiB to 1 GiB. More is 413.",
+    ),
+    key(
+        "push.max_decompressed_bytes",
+        Form::Size,
+        Some(r#""64MiB""#),
+        "Largest body of a push after decompression. 1 KiB to 1 GiB. More is 413.",
+    ),
+    key(
+        "push.max_records",
+        Form::Number,
+        Some("10000"),
+        "Most records in one push. 1 to 1,000,000. More is 413.",
+    ),
+    key(
+        "push.max_message_bytes",
+        Form::Size,
+        Some(r#""1MiB""#),
+        "Longest message of one record. 1 byte to 64 MiB. More is 413.",
+    ),
+    key(
+        "push.max_past",
+        Form::Duration,
+        Some(r#""30d""#),
+        "How old a pushed record's time may be. Older is 400. At most 10,000 d.",
+    ),
+    key(
+        "push.rate",
+        Form::Number,
+        None,
+        "Records a second that one app may push; more is 429. Without it there is no limit.",
+    ),
+    key(
+        "buffer.kind",
+        Form::Text,
+        Some(r#""disk""#),
+        "Where records are durable before the store has them. `disk`: in the data folder.",
+    ),
+    key(
+        "buffer.max_bytes",
+        Form::Size,
+        Some(r#""8GiB""#),
+        "Most that the buffer keeps; when it is full, pushes are answered 503 until the store has caught up. At least 16 MiB.",
+    ),
+    key(
+        "buffer.segment_bytes",
+        Form::Size,
+        Some(r#""64MiB""#),
+        "Size at which the buffer begins a new file. 1 MiB to 1 GiB, and at most a quarter of `buffer.max_bytes`.",
+    ),
+    key(
+        "search.timeout",
+        Form::Duration,
+        Some(r#""30s""#),
+        "Longest that one search may run. 100 ms to 1 h.",
+    ),
+    key(
+        "search.max_body_bytes",
+        Form::Size,
+        Some(r#""100MiB""#),
+        "Largest body of a request to the store. 1 KiB to 2 GiB. More is 413.",
+    ),
+    key(
+        "search.max_expression_bytes",
+        Form::Size,
+        Some(r#""1MiB""#),
+        "Longest search expression (the JSON of one search). 1 KiB to 64 MiB. More is 400.",
+    ),
+    key(
+        "search.max_memory",
+        Form::Size,
+        Some(r#""256MiB""#),
+        "Memory that one search's aggregations may take. 1 MiB to 64 GiB.",
+    ),
+    key(
+        "search.max_buckets",
+        Form::Number,
+        Some("65536"),
+        "Most buckets in one answer. 1 to 1,000,000.",
+    ),
+    key(
+        "search.max_window",
+        Form::Number,
+        Some("10000"),
+        "Most hits that `from` and `size` may reach. 1 to 1,000,000.",
+    ),
+    key(
+        "search.max_concurrent",
+        Form::Number,
+        Some("8"),
+        "Searches that run at once on this node; others wait. 1 to 1,024.",
+    ),
+    key(
+        "search.max_concurrent_per_subject",
+        Form::Number,
+        Some("16"),
+        "Requests to the store that one subject may have open at once. 1 to 10,000. More is 429.",
+    ),
+    key(
+        "otlp.enabled",
+        Form::Switch,
+        Some("true"),
+        "Whether OpenTelemetry logs are taken in, over HTTP and gRPC.",
+    ),
+    key(
+        "clean.beats",
+        Form::List,
+        Some("[]"),
+        "Further beat names (`[a-z0-9-]`, up to 32) that index names keep; any other than `journalbeat`, `filebeat`, `http` and these becomes `other`.",
+    ),
+    key(
+        "clean.redact",
+        Form::Tables,
+        Some("[]"),
+        "Rules that run last over each message: `pattern`, a regular expression, and `replacement` (`$1` is the first group). What they take out is kept nowhere.",
+    ),
+    key(
+        "elasticsearch.version",
+        Form::Text,
+        Some(r#""8.17.0""#),
+        "The version of Elasticsearch (6 to 9) that the embedded store says it is; some clients look at it.",
+    ),
+];
+
+/// The key that `path` names, a region's name standing for `<name>`.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    let general = match path.strip_prefix("region.") {
+        Some(rest) => match rest.rsplit_once('.') {
+            Some((_, last)) => format!("region.<name>.{last}"),
+            None => return None,
+        },
+        None => path.to_owned(),
+    };
+    KEYS.iter().find(|key| key.path == general)
+}

@@ -1,0 +1,209 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::Write as _;
+
+use super::*;
+
+fn load(content: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(Some(file.path()), env)
+        .map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+}
+
+/// Keys of the faults, in the order told.
+#[track_caller]
+fn faults(content: &str, env: &[(&str, &str)]) -> Vec<String> {
+    let lines = load(content, env).unwrap_err();
+    lines
+        .iter()
+        .map(|line| line.split(": ").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn without_a_file_every_default_holds() {
+    let config = Config::load(None, []).unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8300");
+    assert_eq!(config.http.base, "/api");
+    assert_eq!(config.regions.keys().collect::<Vec<_>>(), ["local"]);
+    assert_eq!(config.regions["local"].zone, "default");
+    assert_eq!(config.push.region, "local");
+    assert_eq!(config.auth.root_ttl, Duration::from_secs(43_200));
+    assert_eq!(config.auth.access_ttl, Duration::from_secs(3_600));
+    assert_eq!(config.auth.leeway, Duration::from_secs(30));
+    assert_eq!(config.search.max_buckets, 65_536);
+    assert_eq!(config.search.max_window, 10_000);
+    assert_eq!(config.push.rate, None);
+    assert_eq!(config.push.max_past, Duration::from_secs(30 * 86_400));
+}
+
+#[test]
+fn a_variable_goes_before_the_file_and_the_file_before_the_default() {
+    let config = load(
+        "[push]\nmax_records = 5\nmax_message_bytes = \"2KiB\"\n[region.east]\nzone = \"z1\"\n[region.west]\n",
+        &[
+            ("MSCP_LOG_PUSH__MAX_RECORDS", "7"),
+            ("MSCP_LOG_PUSH__REGION", "west"),
+            ("MSCP_LOG_REGION__EAST__CLUSTER", "c9"),
+            ("MSCP_LOG_ROLES", "all"),
+            ("MSCP_LOG_DATA", "/srv/log"),
+            ("MSCP_LOG_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+            ("MSCP_LOG_HTTP__CORS_ORIGINS", r#"["https://a.example"]"#),
+            ("MSCP_LOG_HTTP__JWT_PARAMETER", "false"),
+            ("MSCP_LOG_CLEAN__REDACT", r#"[{pattern = "a+", replacement = "b"}]"#),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.push.max_records, 7);
+    assert_eq!(config.push.max_message_bytes, 2_048);
+    assert_eq!(config.push.region, "west");
+    assert_eq!(config.regions["east"].zone, "z1");
+    assert_eq!(config.regions["east"].cluster, "c9");
+    assert_eq!(config.regions["west"].zone, "default");
+    assert_eq!(config.data, Path::new("/srv/log"));
+    assert_eq!(config.http.trusted_proxies.len(), 2);
+    assert_eq!(config.http.cors_origins, ["https://a.example"]);
+    assert!(!config.http.jwt_parameter);
+    assert_eq!(config.clean.redact[0].pattern, "a+");
+}
+
+#[test]
+fn a_region_can_come_from_variables_alone() {
+    let config = load("", &[("MSCP_LOG_REGION__NORTH__ZONE", "n1")]).unwrap();
+    assert_eq!(config.regions.keys().collect::<Vec<_>>(), ["north"]);
+    assert_eq!(config.push.region, "north");
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_their_keys() {
+    let found = faults(
+        "nonsense = 1\ndata = 3\n[http]\nlisten = \"x\"\nbase = \"/api/\"\ncors = []\n[kafka]\nbrokers = []\n[auth]\nleeway = \"61s\"\n[push]\nmax_records = 0\n[region.apps]\n[clean]\nbeats = [\"A\"]\n",
+        &[
+            ("MSCP_LOG_PUSH__MAX_RECORD", "1"),
+            ("MSCP_LOG_OTLP__ENABLED", "yes"),
+        ],
+    );
+    for key in [
+        "nonsense",
+        "data",
+        "http.listen",
+        "http.base",
+        "http.cors",
+        "kafka",
+        "auth.leeway",
+        "push.max_records",
+        "region.apps",
+        "clean.beats",
+        "MSCP_LOG_PUSH__MAX_RECORD",
+        "MSCP_LOG_OTLP__ENABLED",
+    ] {
+        assert!(
+            found.iter().any(|one| one == key),
+            "{key} is not among {found:?}"
+        );
+    }
+    assert_eq!(found.len(), 12, "{found:?}");
+}
+
+#[test]
+fn a_variable_without_a_double_underscore_that_is_no_key_is_left_alone() {
+    let config = load(
+        "",
+        &[
+            ("MSCP_LOG_PORT", "tcp://10.0.0.1:8300"),
+            ("MSCP_LOG_SERVICE_HOST", "10.0.0.1"),
+            ("MSCP_LOG_HTTP", "x"),
+            ("MSCP_LOG_REGION", "x"),
+            ("MSCP_LOG_ADMIN_PASSWORD", "secret"),
+            ("OTHER__THING", "x"),
+        ],
+    );
+    assert!(config.is_ok());
+}
+
+#[test]
+fn keys_that_need_each_other_are_checked_together() {
+    assert_eq!(
+        faults("[http]\ntls_cert = \"a.pem\"\n", &[]),
+        ["http.tls_key"]
+    );
+    assert_eq!(
+        faults("[http]\ntls_key = \"a.pem\"\n", &[]),
+        ["http.tls_cert"]
+    );
+    assert_eq!(faults("[region.a]\n[region.b]\n", &[]), ["push.region"]);
+    assert_eq!(
+        faults("[push]\nregion = \"nowhere\"\n", &[]),
+        ["push.region"]
+    );
+    assert_eq!(
+        faults("[buffer]\nmax_bytes = \"16MiB\"\n", &[]),
+        ["buffer.segment_bytes"]
+    );
+    let nine: Vec<String> = (0..9).map(|n| format!("\"{n}\"")).collect();
+    let keys = format!("[auth]\nplatform_keys = [{}]\n", nine.join(","));
+    assert_eq!(faults(&keys, &[]), ["auth.platform_keys"]);
+    assert_eq!(faults("roles = []\n", &[]), ["roles"]);
+    assert_eq!(faults("http = 3\n", &[]), ["http"]);
+}
+
+#[test]
+fn a_database_url_can_be_in_a_file_and_is_never_printed() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"sqlite:/x/hunter2.sqlite\n").unwrap();
+    let path = file.path().display().to_string();
+    let config = load(&format!("[auth]\ndatabase_file = \"{path}\"\n"), &[]).unwrap();
+    assert_eq!(
+        config.auth.database.as_ref().unwrap().expose(),
+        "sqlite:/x/hunter2.sqlite"
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let both = format!("[auth]\ndatabase = \"sqlite::memory:\"\ndatabase_file = \"{path}\"\n");
+    assert_eq!(faults(&both, &[]), ["auth.database_file"]);
+    let wrong = load("[auth]\ndatabase = \"mysql://u:hunter2@h/d\"\n", &[]).unwrap_err();
+    assert!(!wrong[0].contains("hunter2"), "{}", wrong[0]);
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named() {
+    let errors = Config::load(Some(Path::new("/nowhere/at/all.toml")), []).unwrap_err();
+    assert_eq!(errors.0[0].key, "/nowhere/at/all.toml");
+    assert_eq!(load("[[[", &[]).unwrap_err().len(), 1);
+}
+
+#[test]
+fn every_key_of_the_list_is_read() {
+    // A key in the list that nothing reads would be taken without effect: give
+    // each a value of a form that no key has, and count the faults.
+    let wrong = "1979-05-27";
+    for key in key::KEYS {
+        let path = key.path.replace("<name>", "local");
+        let content = match path.rsplit_once('.') {
+            Some((section, last)) => format!("[{section}]\n{last} = {wrong}\n"),
+            None => format!("{path} = {wrong}\n"),
+        };
+        assert_eq!(faults(&content, &[]), [path.clone()], "{path}");
+    }
+}
+
+#[test]
+fn what_is_unwise_is_warned_of() {
+    let keys = |config: &Config| -> Vec<String> {
+        config
+            .warnings()
+            .into_iter()
+            .map(|warning| warning.key)
+            .collect()
+    };
+    let mut config = Config::default();
+    assert_eq!(keys(&config), ["auth.master_key_file"]);
+    config.auth.master_key_file = Some("/k".into());
+    config.http.listen = "0.0.0.0:80".parse().unwrap();
+    assert_eq!(keys(&config), ["http.tls_cert"]);
+    config.http.public_url = Some("https://logs".to_owned());
+    assert!(config.warnings().is_empty());
+}
