@@ -1,6 +1,8 @@
-//! The `standard` analyzer as a tantivy tokenizer.
+//! The `standard` analyzer as a tantivy tokenizer: words are cut where the
+//! core cuts them for queries and highlights.
 
-use tantivy::tokenizer::{LowerCaser, SimpleTokenizer, TextAnalyzer, TokenizerManager};
+use mscp_log_core::query::analyze::{self, Tokens};
+use tantivy::tokenizer::{TextAnalyzer, Token, TokenStream, Tokenizer, TokenizerManager};
 
 use super::schema::STANDARD;
 
@@ -8,11 +10,47 @@ use super::schema::STANDARD;
 #[must_use]
 pub fn tokenizers() -> TokenizerManager {
     let manager = TokenizerManager::default();
-    manager.register(
-        STANDARD,
-        TextAnalyzer::builder(SimpleTokenizer::default())
-            .filter(LowerCaser)
-            .build(),
-    );
+    manager.register(STANDARD, TextAnalyzer::from(Standard));
     manager
+}
+
+#[derive(Clone)]
+struct Standard;
+
+struct Words<'a> {
+    tokens: Tokens<'a>,
+    token: Token,
+}
+
+impl Tokenizer for Standard {
+    type TokenStream<'a> = Words<'a>;
+
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> Words<'a> {
+        Words {
+            tokens: analyze::tokens(text),
+            token: Token::default(),
+        }
+    }
+}
+
+impl TokenStream for Words<'_> {
+    fn advance(&mut self) -> bool {
+        let Some(word) = self.tokens.next() else {
+            return false;
+        };
+        self.token.text.clear();
+        self.token.text.push_str(&word.text);
+        self.token.offset_from = word.start;
+        self.token.offset_to = word.end;
+        self.token.position = word.position;
+        true
+    }
+
+    fn token(&self) -> &Token {
+        &self.token
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.token
+    }
 }

@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use tantivy::columnar::Column;
 use tantivy::directory::MmapDirectory;
 use tantivy::schema::Value;
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{
-    DocAddress, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyDocument,
+    DocAddress, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, SegmentOrdinal,
+    TantivyDocument, TantivyError,
 };
 
 use super::analyzer::tokenizers;
+use super::ids::IdColumn;
 use super::schema::{Fields, schema};
+use super::source;
 
 /// The partition of names that end in no date.
 pub const UNDATED: &str = "undated";
@@ -41,21 +44,37 @@ pub struct PartitionSnapshot {
     /// The indices of this partition that are asked for; `None` is all. A
     /// document of another `_index` must not be found.
     pub selected: Option<Arc<[Box<str>]>>,
+    /// For each segment.
+    columns: Arc<[Columns]>,
+}
+
+struct Columns {
+    ids: IdColumn,
+    realtime_us: Column<i64>,
 }
 
 impl PartitionSnapshot {
-    /// The source of a document, as it was written.
+    /// The source of a document, byte for byte as it was written.
     ///
     /// # Errors
     /// Where the segment cannot be read.
-    pub fn source(&self, address: DocAddress) -> tantivy::Result<Bytes> {
+    pub fn source(&self, address: DocAddress) -> tantivy::Result<Vec<u8>> {
         let document: TantivyDocument = self.searcher.doc(address)?;
-        let stored = document
+        let columns = &self.columns[address.segment_ord as usize];
+        document
             .get_first(self.fields.source)
-            .and_then(|value| value.as_bytes().map(Bytes::copy_from_slice));
-        stored.ok_or_else(|| {
-            tantivy::TantivyError::InternalError(format!("document {address:?} has no source"))
-        })
+            .and_then(|value| {
+                let key = columns.ids.key(address.doc_id);
+                let realtime_us = columns.realtime_us.first(address.doc_id);
+                source::unpack(value.as_bytes()?, key, realtime_us)
+            })
+            .ok_or_else(|| TantivyError::InternalError(format!("no source at {address:?}")))
+    }
+
+    /// The ids of a segment.
+    #[must_use]
+    pub fn ids(&self, segment: SegmentOrdinal) -> &IdColumn {
+        &self.columns[segment as usize].ids
     }
 }
 
@@ -139,8 +158,16 @@ fn snapshot(
 ) -> tantivy::Result<PartitionSnapshot> {
     let searcher = reader.searcher();
     let mut realtime_us: Option<(i64, i64)> = None;
+    let mut columns = Vec::new();
     for segment in searcher.segment_readers() {
-        let column = segment.fast_fields().i64("realtime_us")?;
+        let column = segment
+            .fast_fields()
+            .column_opt("realtime_us")?
+            .unwrap_or_else(|| Column::build_empty_column(segment.max_doc()));
+        columns.push(Columns {
+            ids: IdColumn::open(segment)?,
+            realtime_us: column.clone(),
+        });
         if column.values.num_vals() == 0 {
             continue;
         }
@@ -156,5 +183,6 @@ fn snapshot(
         fields: Arc::clone(fields),
         realtime_us,
         selected: None,
+        columns: columns.into(),
     })
 }

@@ -1,0 +1,425 @@
+//! A document's JSON into what tantivy indexes, or the error that
+//! Elasticsearch gives for it.
+
+use std::borrow::Cow;
+
+use mscp_log_core::field::{FIELDS, FieldType};
+use tantivy::TantivyDocument;
+use tantivy::schema::Field;
+
+use super::dates;
+use super::ids::DocumentId;
+use super::json::Json;
+use super::schema::{FLATTENED_SEPARATOR, Fields, MAX_KEYWORD_BYTES, place_of};
+use super::source::{Cuts, pack};
+
+/// The tag of a document whose time is only when it was received.
+const TIME_OF_RECEIPT: &str = "_timeofreceipt";
+
+/// Bytes of a value that an error shows.
+const PREVIEW_BYTES: usize = 100;
+
+/// A document that is ready to be indexed, but for its `_index`.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) id: DocumentId,
+    pub(super) document: TantivyDocument,
+    /// `index`, the index name without its date.
+    pub(super) index: Option<String>,
+    /// `@timestamp`, in milliseconds.
+    pub(super) timestamp_ms: Option<i64>,
+    /// It came without a time, so that a repetition may lie in another day.
+    pub(super) time_of_receipt: bool,
+}
+
+/// Why a document cannot be indexed: its own fault, which no retry heals.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub(super) struct DocumentError {
+    pub(super) reason: String,
+    /// Type and reason of what lies below.
+    pub(super) cause: Option<(&'static str, String)>,
+}
+
+impl DocumentError {
+    /// The `error` of an item of `_bulk`.
+    pub(super) fn body(&self) -> serde_json::Value {
+        let mut body = serde_json::json!({
+            "type": "document_parsing_exception",
+            "reason": self.reason,
+        });
+        if let Some((kind, reason)) = &self.cause {
+            body["caused_by"] = serde_json::json!({"type": kind, "reason": reason});
+        }
+        body
+    }
+
+    fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            cause: None,
+        }
+    }
+
+    fn of_value(path: &str, kind: FieldType, value: &Json<'_>, why: String) -> Self {
+        let mut preview = value.to_string();
+        let end = preview.floor_char_boundary(PREVIEW_BYTES);
+        preview.truncate(end);
+        let kind = match kind {
+            FieldType::Date => "date",
+            FieldType::Long => "long",
+            FieldType::Keyword => "keyword",
+            FieldType::Text => "text",
+            FieldType::Flattened => "flattened",
+        };
+        Self {
+            reason: format!(
+                "failed to parse field [{path}] of type [{kind}]. Preview of field's value: '{preview}'"
+            ),
+            cause: Some(("illegal_argument_exception", why)),
+        }
+    }
+}
+
+/// Read one document. `id` is the `_id` that the request says; without one it
+/// is the document's `event_id`.
+pub(super) fn prepare(
+    source: &[u8],
+    fields: &Fields,
+    id: Option<DocumentId>,
+) -> Result<Prepared, DocumentError> {
+    let json: Json<'_> = serde_json::from_slice(source).map_err(|error| DocumentError {
+        reason: "failed to parse".to_owned(),
+        cause: Some(("x_content_parse_exception", error.to_string())),
+    })?;
+    let Json::Object(members) = json else {
+        return Err(DocumentError::new(
+            "failed to parse: a document is a JSON object",
+        ));
+    };
+    let mut reader = Reader {
+        fields,
+        document: TantivyDocument::with_capacity(source.len() * 2),
+        seen: 0,
+        event_id: None,
+        index: None,
+        timestamp: None,
+        timestamp_ms: None,
+        realtime_us: None,
+        time_of_receipt: false,
+    };
+    for (name, value) in &members {
+        reader.member(name, value)?;
+    }
+    reader.finish(source, id)
+}
+
+struct Reader<'a> {
+    fields: &'a Fields,
+    document: TantivyDocument,
+    /// A bit for each place of `FIELDS` that was written at the top.
+    seen: u64,
+    event_id: Option<&'a Cow<'a, str>>,
+    index: Option<&'a str>,
+    timestamp: Option<&'a Cow<'a, str>>,
+    timestamp_ms: Option<i64>,
+    realtime_us: Option<i64>,
+    time_of_receipt: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn member(&mut self, name: &'a str, value: &'a Json<'a>) -> Result<(), DocumentError> {
+        if let Some(place) = place_of(name) {
+            if self.seen & (1 << place) != 0 {
+                return Err(DocumentError {
+                    reason: "failed to parse".to_owned(),
+                    cause: Some((
+                        "x_content_parse_exception",
+                        format!("Duplicate field '{name}'"),
+                    )),
+                });
+            }
+            self.seen |= 1 << place;
+            return self.field(place, value);
+        }
+        self.unlisted(name, value)
+    }
+
+    /// A name that is no field: the beginning of one (`log`), a leaf of a
+    /// flattened one (`annotations.user`), or something that only the source keeps.
+    fn unlisted(&mut self, path: &str, value: &'a Json<'a>) -> Result<(), DocumentError> {
+        if let Some((root, key)) = path.split_once('.')
+            && let Some(place) = place_of(root)
+            && FIELDS[place].1 == FieldType::Flattened
+            && let Some(field) = self.fields.at(place)
+        {
+            self.flattened(field, &mut key.to_owned(), value);
+            return Ok(());
+        }
+        if !begins_a_field(path) {
+            return Ok(());
+        }
+        match value {
+            Json::Object(members) => {
+                for (name, value) in members {
+                    let below = format!("{path}.{name}");
+                    match place_of(&below) {
+                        Some(place) => self.field(place, value)?,
+                        None => self.unlisted(&below, value)?,
+                    }
+                }
+                Ok(())
+            }
+            Json::Array(items) => items.iter().try_for_each(|item| self.unlisted(path, item)),
+            Json::Null => Ok(()),
+            _ => Err(DocumentError::new(format!(
+                "object mapping for [{path}] tried to parse field [{path}] as object, but found a concrete value"
+            ))),
+        }
+    }
+
+    fn field(&mut self, place: usize, value: &'a Json<'a>) -> Result<(), DocumentError> {
+        let (name, kind) = FIELDS[place];
+        match (kind, value) {
+            (_, Json::Null) => Ok(()),
+            (FieldType::Flattened, Json::Object(members)) => {
+                if let Some(field) = self.fields.at(place) {
+                    for (key, value) in members {
+                        self.flattened(field, &mut key.to_string(), value);
+                    }
+                }
+                Ok(())
+            }
+            (_, Json::Array(items)) => items.iter().try_for_each(|item| self.field(place, item)),
+            (FieldType::Keyword | FieldType::Text, value) => {
+                let text = value.to_text().ok_or_else(|| {
+                    let why = "Expected text but found [START_OBJECT]".to_owned();
+                    DocumentError::of_value(name, kind, value, why)
+                })?;
+                self.text(place, value, &text);
+                Ok(())
+            }
+            (FieldType::Long, value) => {
+                let number =
+                    long(value).map_err(|why| DocumentError::of_value(name, kind, value, why))?;
+                if name == "realtime_us" {
+                    self.realtime_us = Some(number);
+                }
+                if let Some(field) = self.fields.at(place) {
+                    self.document.add_i64(field, number);
+                }
+                Ok(())
+            }
+            (FieldType::Date, value) => {
+                let ms =
+                    date(value).map_err(|why| DocumentError::of_value(name, kind, value, why))?;
+                if name == "@timestamp" {
+                    self.timestamp_ms = Some(ms);
+                    if let Json::Text(text) = value {
+                        self.timestamp = Some(text);
+                    }
+                }
+                if let Some(field) = self.fields.at(place) {
+                    self.document.add_i64(field, ms);
+                }
+                Ok(())
+            }
+            (FieldType::Flattened, value) => {
+                let why = "Expected an object".to_owned();
+                Err(DocumentError::of_value(name, kind, value, why))
+            }
+        }
+    }
+
+    fn text(&mut self, place: usize, value: &'a Json<'a>, text: &str) {
+        match (FIELDS[place].0, value) {
+            ("event_id", Json::Text(text)) => self.event_id = Some(text),
+            ("index", Json::Text(text)) => self.index = Some(text),
+            ("tags", _) if text == TIME_OF_RECEIPT => self.time_of_receipt = true,
+            ("message", _) => self.document.add_bool(self.fields.has_message, true),
+            _ => {}
+        }
+        let Some(field) = self.fields.at(place) else {
+            return;
+        };
+        if FIELDS[place].1 == FieldType::Text || text.len() <= MAX_KEYWORD_BYTES {
+            self.document.add_text(field, text);
+        }
+    }
+
+    fn flattened(&mut self, field: Field, path: &mut String, value: &Json<'_>) {
+        match value {
+            Json::Null => {}
+            Json::Array(items) => {
+                for item in items {
+                    self.flattened(field, path, item);
+                }
+            }
+            Json::Object(members) => {
+                let end = path.len();
+                for (key, value) in members {
+                    path.push('.');
+                    path.push_str(key);
+                    self.flattened(field, path, value);
+                    path.truncate(end);
+                }
+            }
+            scalar => {
+                let Some(text) = scalar.to_text() else { return };
+                let term = format!("{path}{FLATTENED_SEPARATOR}{text}");
+                if term.len() <= MAX_KEYWORD_BYTES {
+                    self.document.add_text(field, term);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, source: &[u8], id: Option<DocumentId>) -> Result<Prepared, DocumentError> {
+        let own = self.event_id.map(|text| DocumentId::new(text));
+        let id = match (id, own) {
+            (Some(id), Some(own)) if id != own => {
+                return Err(DocumentError::new(format!(
+                    "field [event_id] is the document's _id: expected '{id}', found '{own}'"
+                )));
+            }
+            (Some(id), _) | (None, Some(id)) => id,
+            (None, None) => {
+                return Err(DocumentError::new("field [event_id] is missing"));
+            }
+        };
+        let cuts = Cuts {
+            id: match self.event_id {
+                Some(text) if id.text().is_none() => place_in(source, text),
+                _ => None,
+            },
+            time: match (self.timestamp, self.realtime_us) {
+                (Some(text), Some(us)) if dates::is_written(text, us) => place_in(source, text),
+                _ => None,
+            },
+        };
+        self.document.add_u64(self.fields.id_high, id.high());
+        self.document.add_u64(self.fields.id_low, id.low());
+        if let Some(text) = id.text() {
+            self.document.add_text(self.fields.id_text, text);
+        }
+        self.document
+            .add_bytes(self.fields.source, &pack(source, cuts));
+        Ok(Prepared {
+            id,
+            document: self.document,
+            index: self.index.map(str::to_owned),
+            timestamp_ms: self.timestamp_ms,
+            time_of_receipt: self.time_of_receipt,
+        })
+    }
+}
+
+/// Whether there are fields below `path`.
+fn begins_a_field(path: &str) -> bool {
+    FIELDS.iter().any(|(name, _)| {
+        name.strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+/// Where in `source` a text lies that was borrowed from it.
+fn place_in(source: &[u8], text: &Cow<'_, str>) -> Option<usize> {
+    let Cow::Borrowed(text) = text else {
+        return None;
+    };
+    let place = (text.as_ptr() as usize).checked_sub(source.as_ptr() as usize)?;
+    (source.get(place..place + text.len())? == text.as_bytes()).then_some(place)
+}
+
+/// A number as a `long` takes it: decimals are cut off, text is read.
+fn long(value: &Json<'_>) -> Result<i64, String> {
+    match value {
+        Json::Signed(number) => Ok(*number),
+        Json::Unsigned(number) => Err(format!("Value [{number}] is out of range for a long")),
+        Json::Float(number) => long_of_float(*number),
+        Json::Text(text) => {
+            if let Ok(number) = text.parse() {
+                return Ok(number);
+            }
+            match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => long_of_float(number),
+                _ => Err(format!("For input string: \"{text}\"")),
+            }
+        }
+        other => Err(format!("Current token ({other}) not numeric")),
+    }
+}
+
+fn long_of_float(number: f64) -> Result<i64, String> {
+    // 2^63 is the first number beyond; both bounds are exact as floats.
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) {
+        Ok(number as i64)
+    } else {
+        Err(format!("Value [{number}] is out of range for a long"))
+    }
+}
+
+/// A date in milliseconds: a number of them, or text as
+/// `strict_date_optional_time||epoch_millis` has it.
+fn date(value: &Json<'_>) -> Result<i64, String> {
+    match value {
+        Json::Signed(ms) => Ok(*ms),
+        Json::Text(text) => dates::parse(text).ok_or_else(|| {
+            format!(
+                "failed to parse date field [{text}] with format [strict_date_optional_time||epoch_millis]"
+            )
+        }),
+        other => Err(format!(
+            "failed to parse date field [{other}] with format [strict_date_optional_time||epoch_millis]"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::schema::schema;
+    use super::*;
+
+    #[track_caller]
+    fn refused(source: &str, expect: &str) {
+        let (_, fields) = schema();
+        let id = Some(DocumentId::new("a"));
+        let error = prepare(source.as_bytes(), &fields, id).unwrap_err();
+        assert!(error.body().to_string().contains(expect), "{error:?}");
+    }
+
+    #[test]
+    fn what_does_not_fit_its_field_is_refused_by_name() {
+        refused(r#"{"seq": "x"}"#, "[seq] of type [long]");
+        refused(r#"{"seq": true}"#, "[seq] of type [long]");
+        refused(r#"{"seq": 9223372036854775808}"#, "out of range");
+        refused(r#"{"seq": 1e300}"#, "out of range");
+        refused(
+            r#"{"@timestamp": "yesterday"}"#,
+            "[@timestamp] of type [date]",
+        );
+        refused(r#"{"@timestamp": 1.5}"#, "[@timestamp] of type [date]");
+        refused(r#"{"level": {"a": 1}}"#, "[level] of type [keyword]");
+        refused(r#"{"message": {"a": 1}}"#, "[message] of type [text]");
+        refused(
+            r#"{"annotations": "x"}"#,
+            "[annotations] of type [flattened]",
+        );
+        refused(r#"{"log": "x"}"#, "object mapping for [log]");
+        refused(r#"{"log": {"offset": "x"}}"#, "[log.offset] of type [long]");
+        refused(r#"{"level": "a", "level": "b"}"#, "Duplicate field 'level'");
+        refused(r#"{"event_id": "b"}"#, "event_id");
+        refused("[]", "JSON object");
+        refused("{", "x_content_parse_exception");
+    }
+
+    #[test]
+    fn numbers_and_dates_are_read_as_leniently_as_elasticsearch_does() {
+        assert_eq!(long(&Json::Text("12".into())), Ok(12));
+        assert_eq!(long(&Json::Text("12.7".into())), Ok(12));
+        assert_eq!(long(&Json::Float(-3.9)), Ok(-3));
+        assert_eq!(date(&Json::Signed(5)), Ok(5));
+        assert_eq!(date(&Json::Text("1970-01-01".into())), Ok(0));
+    }
+}
