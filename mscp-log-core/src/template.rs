@@ -1,1 +1,179 @@
 //! Index templates for Elasticsearch 6 to 9 and OpenSearch.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
+
+use crate::field::{FIELDS, FieldType};
+
+/// Longer keywords are kept and not indexed: Lucene takes terms of up to
+/// 32,766 bytes, and a character has at most four.
+const IGNORE_ABOVE: u32 = 8_191;
+
+/// An engine that takes a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Elasticsearch 6: for `PUT _template/mscp-log`.
+    Es6,
+    /// Elasticsearch 7, from 7.3: for `PUT _template/mscp-log`.
+    Es7,
+    /// Elasticsearch 8: for `PUT _index_template/mscp-log`.
+    Es8,
+    /// Elasticsearch 9: for `PUT _index_template/mscp-log`.
+    Es9,
+    /// OpenSearch, from 2.7: for `PUT _index_template/mscp-log`.
+    OpenSearch,
+}
+
+impl Version {
+    /// Every engine.
+    pub const ALL: [Self; 5] = [Self::Es6, Self::Es7, Self::Es8, Self::Es9, Self::OpenSearch];
+
+    /// The path that the template is put to.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Es6 | Self::Es7 => "/_template/mscp-log",
+            Self::Es8 | Self::Es9 | Self::OpenSearch => "/_index_template/mscp-log",
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Es6 => "6",
+            Self::Es7 => "7",
+            Self::Es8 => "8",
+            Self::Es9 => "9",
+            Self::OpenSearch => "opensearch",
+        })
+    }
+}
+
+/// A version that no template is for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no version of a store: expected 6, 7, 8, 9 or opensearch")]
+pub struct VersionError(pub String);
+
+impl FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let found = Self::ALL
+            .into_iter()
+            .find(|known| known.to_string() == text);
+        found.ok_or_else(|| VersionError(text.to_owned()))
+    }
+}
+
+/// The body that makes `version` map the fields of stored documents.
+///
+/// ```
+/// use mscp_log_core::template::{Version, index_template};
+/// let template = index_template("8".parse::<Version>()?);
+/// let properties = &template["template"]["mappings"]["properties"];
+/// assert_eq!(properties["annotations"]["type"], "flattened");
+/// # Ok::<(), mscp_log_core::template::VersionError>(())
+/// ```
+#[must_use]
+pub fn index_template(version: Version) -> Value {
+    let mappings = mapping_for(version);
+    let settings = json!({
+        "index": {
+            "codec": "best_compression",
+            "number_of_shards": 1,
+            "refresh_interval": "1s",
+        }
+    });
+    match version {
+        Version::Es6 => json!({
+            "index_patterns": ["logstash-*"],
+            "order": 100,
+            "settings": settings,
+            "mappings": { "_doc": mappings },
+        }),
+        Version::Es7 => json!({
+            "index_patterns": ["logstash-*"],
+            "order": 100,
+            "settings": settings,
+            "mappings": mappings,
+        }),
+        Version::Es8 | Version::Es9 | Version::OpenSearch => json!({
+            "index_patterns": ["logstash-*"],
+            "priority": 200,
+            "template": { "settings": settings, "mappings": mappings },
+        }),
+    }
+}
+
+/// The mapping alone, as current engines show it: `dynamic` and `properties`.
+/// The embedded store has it for every index.
+#[must_use]
+pub fn mapping() -> Value {
+    mapping_for(Version::Es8)
+}
+
+fn mapping_for(version: Version) -> Value {
+    let mut properties = Map::new();
+    for (name, kind) in FIELDS {
+        let mut names: Vec<&str> = name.split('.').collect();
+        let leaf = names.pop().unwrap_or_default();
+        let mut place = &mut properties;
+        for name in names {
+            let object = place
+                .entry(name)
+                .or_insert_with(|| json!({ "properties": {} }));
+            place = object["properties"]
+                .as_object_mut()
+                .expect("no field of the table is above another");
+        }
+        place.insert(leaf.to_owned(), field(version, *kind));
+    }
+    json!({ "dynamic": false, "properties": properties })
+}
+
+fn field(version: Version, kind: FieldType) -> Value {
+    match kind {
+        FieldType::Date => json!({ "type": "date" }),
+        FieldType::Long => json!({ "type": "long" }),
+        FieldType::Keyword => json!({ "type": "keyword", "ignore_above": IGNORE_ABOVE }),
+        FieldType::Text => json!({ "type": "text" }),
+        FieldType::Flattened => match version {
+            Version::Es6 => json!({ "type": "object", "enabled": false }),
+            Version::OpenSearch => json!({ "type": "flat_object" }),
+            _ => json!({ "type": "flattened", "ignore_above": IGNORE_ABOVE }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_mapping_has_every_field_of_the_table_by_its_path() {
+        let mapping = mapping();
+        for (name, _) in FIELDS {
+            let path = format!("/properties/{}/type", name.replace('.', "/properties/"));
+            assert!(mapping.pointer(&path).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_read_as_it_is_written() {
+        for version in Version::ALL {
+            assert_eq!(version.to_string().parse(), Ok(version));
+        }
+        assert!("5".parse::<Version>().is_err());
+    }
+
+    #[test]
+    fn the_templates_are_those_that_are_published() {
+        for version in Version::ALL {
+            insta::assert_json_snapshot!(format!("template_{version}"), index_template(version));
+        }
+    }
+}
