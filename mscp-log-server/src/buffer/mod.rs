@@ -22,8 +22,9 @@ pub struct Position {
 }
 
 /// Records of one partition in their order: `records[i]` has the number
-/// `first + i` unless `numbers` jumps, which it does where a corrupt record
-/// was skipped.
+/// `first + i`. Numbers rise and are never given twice, but they are not dense:
+/// where they jump (a corrupt record was skipped, the buffer was opened again)
+/// a batch ends and the next one begins.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The number of the first record.
