@@ -109,7 +109,8 @@ pub trait Buffer: Send + Sync + 'static {
 #[async_trait]
 pub trait Consumer: Send {
     /// The next records, at most about `max_bytes` of them but at least one;
-    /// waits until there are any. Begins at the last commit.
+    /// waits until there are any. Begins at the last commit. Cancel-safe: a read
+    /// that is dropped loses no records.
     async fn read(&mut self, max_bytes: usize) -> Result<Batch, ConsumeError>;
 
     /// Everything below `position` is in the store: durably never read again.
