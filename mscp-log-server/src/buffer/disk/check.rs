@@ -65,11 +65,14 @@ impl Report {
 ///
 /// When a newer program wrote it or the file system fails.
 pub fn verify(dir: &Path) -> Result<Report, OpenError> {
-    let mut report = Report::default();
-    report.in_use = match lock_dir(dir) {
+    let in_use = match lock_dir(dir) {
         Ok(_released_at_once) => false,
         Err(OpenError::InUse(_)) => true,
         Err(error) => return Err(error),
+    };
+    let mut report = Report {
+        in_use,
+        ..Report::default()
     };
     match position::load(dir).map_err(OpenError::io(dir))? {
         Saved::Nothing => {}

@@ -96,6 +96,11 @@ impl Queue {
         lock(&self.waiting).failure.clone()
     }
 
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        lock(&self.waiting).appends.len()
+    }
+
     pub(super) fn close(&self) {
         lock(&self.waiting).closed = true;
         self.more.notify_all();
