@@ -1,0 +1,236 @@
+//! The database of identity: where it is, how it is opened, and its rows.
+//! SQL that PostgreSQL takes too; what differs between engines is here alone.
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyPool, ConnectOptions as _, Row as _, SqlSafeStr as _, Transaction};
+
+use crate::config::Secret;
+
+use super::keys::{KeyState, Ring};
+
+/// The steps from nothing to the present tables. A step that was released is
+/// never edited: its checksum is in every database that took it.
+fn migrations() -> Migrator {
+    let identity = include_str!("../../migrations/0001_identity.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "identity".into(),
+        MigrationType::Simple,
+        identity,
+        false,
+    )])
+}
+
+/// Connections of one node.
+const CONNECTIONS: u32 = 4;
+/// How long a request waits for a connection before it is answered 503.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The database does not answer, or answers nonsense.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// What the driver says.
+    #[error("the identity database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the identity database cannot be migrated: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The file could not be made.
+    #[error("the identity database {file}: {source}")]
+    File {
+        /// Its path.
+        file: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A row that this version did not write.
+    #[error("the identity database: table {table}, row {row}: {reason}")]
+    Row {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        row: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A change in the making: all of it or nothing.
+pub(super) type Change = Transaction<'static, Any>;
+
+/// The open database.
+#[derive(Clone, Debug)]
+pub(super) struct Database {
+    pool: AnyPool,
+}
+
+impl Database {
+    /// Open the database of `url`, or `identity.sqlite` in the folder `data`,
+    /// and bring its tables up to date.
+    pub(super) async fn open(url: Option<&Secret>, data: &Path) -> Result<Self, DatabaseError> {
+        sqlx::any::install_default_drivers();
+        let url = match url {
+            Some(url) => url.expose().to_owned(),
+            None => {
+                let file = data.join("identity.sqlite");
+                create_private(&file)?;
+                format!("sqlite:{}", file.display())
+            }
+        };
+        let options = AnyConnectOptions::from_str(&url)?.disable_statement_logging();
+        let sqlite = url.starts_with("sqlite:");
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(WAIT)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if sqlite {
+                        // A token handed out must be on disk with its key's `last_exp_s`.
+                        for pragma in [
+                            "PRAGMA journal_mode = WAL",
+                            "PRAGMA synchronous = FULL",
+                            "PRAGMA busy_timeout = 5000",
+                            "PRAGMA foreign_keys = ON",
+                        ] {
+                            sqlx::query(pragma).execute(&mut *connection).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        migrations().run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// For reading.
+    pub(super) fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// Begin a change that sees what no other change has in the making.
+    pub(super) async fn begin(&self) -> Result<Change, DatabaseError> {
+        // SQLite: take the write lock at once; a transaction that began by
+        // reading cannot get it when another has written meanwhile.
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Close all connections.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Make an empty file that only its owner can read, before anything is in it;
+/// SQLite gives the files beside it (`-wal`, `-shm`) the same mode.
+fn create_private(file: &Path) -> Result<(), DatabaseError> {
+    let fault = |source| DatabaseError::File {
+        file: file.display().to_string(),
+        source,
+    };
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        options.mode(0o600);
+        let opened = options.open(file).map_err(fault)?;
+        opened
+            .set_permissions(std::fs::Permissions::from_mode(0o600))
+            .map_err(fault)
+    }
+    #[cfg(not(unix))]
+    options.open(file).map(drop).map_err(fault)
+}
+
+/// A key and the text kept for its secret.
+pub(super) struct KeyRow {
+    pub(super) key: KeyState,
+    pub(super) kept: String,
+}
+
+/// All signing keys.
+pub(super) async fn keys(
+    executor: impl sqlx::Executor<'_, Database = Any>,
+) -> Result<Vec<KeyRow>, DatabaseError> {
+    let rows = sqlx::query(
+        "SELECT kid, state, secret, created_s, activated_s, retired_s, last_exp_s FROM signing_keys",
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(key_row).collect()
+}
+
+fn key_row(row: &AnyRow) -> Result<KeyRow, DatabaseError> {
+    let kid: String = row.try_get("kid")?;
+    let state: String = row.try_get("state")?;
+    let state = state.parse().map_err(|reason| DatabaseError::Row {
+        table: "signing_keys",
+        row: kid.clone(),
+        reason,
+    })?;
+    Ok(KeyRow {
+        kept: row.try_get("secret")?,
+        key: KeyState {
+            kid,
+            state,
+            created_s: row.try_get("created_s")?,
+            activated_s: row.try_get("activated_s")?,
+            retired_s: row.try_get("retired_s")?,
+            last_exp_s: row.try_get("last_exp_s")?,
+        },
+    })
+}
+
+/// Bring the table from `before` to `after`; `kept` gives the text for the
+/// secret of a key that is new.
+pub(super) async fn put_ring<E: From<DatabaseError>>(
+    change: &mut Change,
+    before: &Ring,
+    after: &Ring,
+    mut kept: impl FnMut(&str) -> Result<String, E>,
+) -> Result<(), E> {
+    for gone in before.keys() {
+        if after.keys().iter().all(|key| key.kid != gone.kid) {
+            sqlx::query("DELETE FROM signing_keys WHERE kid = $1")
+                .bind(gone.kid.clone())
+                .execute(&mut **change)
+                .await
+                .map_err(DatabaseError::from)?;
+        }
+    }
+    for key in after.keys() {
+        let known = before.keys().iter().find(|old| old.kid == key.kid);
+        let statement = match known {
+            Some(same) if same == key => continue,
+            Some(_) => sqlx::query(
+                "UPDATE signing_keys SET state = $2, activated_s = $3, retired_s = $4 WHERE kid = $1",
+            )
+            .bind(key.kid.clone())
+            .bind(key.state.as_str())
+            .bind(key.activated_s)
+            .bind(key.retired_s),
+            None => sqlx::query(
+                "INSERT INTO signing_keys (kid, state, activated_s, retired_s, secret, created_s, last_exp_s) \
+                 VALUES ($1, $2, $3, $4, $5, $6, 0)",
+            )
+            .bind(key.kid.clone())
+            .bind(key.state.as_str())
+            .bind(key.activated_s)
+            .bind(key.retired_s)
+            .bind(kept(&key.kid)?)
+            .bind(key.created_s),
+        };
+        statement
+            .execute(&mut **change)
+            .await
+            .map_err(DatabaseError::from)?;
+    }
+    Ok(())
+}
