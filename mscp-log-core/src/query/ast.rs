@@ -106,6 +106,8 @@ pub struct FieldFormat {
     pub field: String,
     /// A date format, or `use_field_mapping`.
     pub format: Option<String>,
+    /// Whether fields that no mapping knows come back too.
+    pub include_unmapped: Option<bool>,
 }
 
 /// One key of `sort`.

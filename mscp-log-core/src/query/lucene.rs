@@ -1,12 +1,17 @@
 //! The Lucene syntax of `query_string` and `simple_query_string`, a grammar of
 //! its own: text in, tree out.
 
+pub use super::lucene_parse::{Settings, parse};
+pub use super::lucene_simple::{Flags, parse_simple};
+
 /// A tree of a query string.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
     /// Nothing was written.
     Empty,
-    /// A word: `error`.
+    /// A word (`error`), or several without an operator between them (`two
+    /// words`): a text field finds each, combined by the default operator, and
+    /// a keyword field the whole.
     Word {
         /// The field, `None` for the default.
         field: Option<String>,
@@ -68,7 +73,8 @@ pub enum Node {
     },
     /// `*:*`
     All,
-    /// Clauses as Lucene's classic parser combines them.
+    /// Clauses as Lucene's classic parser combines them. Where all are
+    /// `MustNot`, everything but those matches.
     Bool(Vec<(Occur, Node)>),
     /// `x^2`
     Boost(Box<Node>, super::ast::Number),

@@ -1,0 +1,384 @@
+//! The body of a search into its tree.
+
+use super::ast::{
+    FieldFormat, Highlight, HighlightSettings, Order, Pit, Scalar, Search, SortKey, SourceFilter,
+    TrackTotalHits,
+};
+use super::error::QueryError;
+use super::json::{self, Kind, Result, Value};
+use super::parse_aggs::aggregations;
+use super::parse_query::{MAX_QUERY_DEPTH, query};
+
+/// Parts of a request that reach beyond what its query matches: under a
+/// restriction they are refused as forbidden.
+const SEEING_PAST: &[&str] = &[
+    "script",
+    "scripts",
+    "_script",
+    "script_fields",
+    "runtime_mappings",
+    "suggest",
+    "rescore",
+    "profile",
+    "explain",
+    "knn",
+    "rank",
+    "retriever",
+    "ext",
+    "slice",
+    "derived",
+    "nested",
+    "nested_path",
+    "nested_filter",
+    "_geo_distance",
+];
+
+impl Search {
+    /// Read the body of `_search`, and the parameters of its URL, decoded.
+    ///
+    /// An empty body is a search for everything. Parameters go before the
+    /// body, as in Elasticsearch: `q` takes the place of its query.
+    ///
+    /// # Errors
+    /// What is no JSON, what the tree cannot say, and parameters that do not exist.
+    ///
+    /// ```
+    /// use mscp_log_core::query::ast::Search;
+    /// let body = br#"{"query": {"match": {"message": "timeout"}}, "size": 5}"#;
+    /// let search = Search::parse(body, &[]).unwrap();
+    /// assert_eq!(search.size, Some(5));
+    /// assert_eq!(Search::parse(search.emit().as_bytes(), &[]), Ok(search));
+    /// assert!(Search::parse(br#"{"query": {"percolate": {}}}"#, &[]).is_err());
+    /// ```
+    pub fn parse(
+        body: &[u8],
+        parameters: &[(String, String)],
+    ) -> std::result::Result<Self, QueryError> {
+        let from_parameter = super::parameters::source(parameters)?;
+        let body = from_parameter.as_deref().map_or(body, str::as_bytes);
+        let mut search = Self::default();
+        if !body.trim_ascii().is_empty() {
+            let text = std::str::from_utf8(body).unwrap_or_default();
+            search = part(json::parse(body)?, Whole::Search).map_err(|error| error.locate(text))?;
+        }
+        super::parameters::apply(&mut search, parameters, false)?;
+        Ok(search)
+    }
+
+    /// Read the body of `_count`, which has nothing but a `query`, and the
+    /// parameters of its URL.
+    ///
+    /// # Errors
+    /// As [`Search::parse`].
+    pub fn parse_count(
+        body: &[u8],
+        parameters: &[(String, String)],
+    ) -> std::result::Result<Self, QueryError> {
+        let from_parameter = super::parameters::source(parameters)?;
+        let body = from_parameter.as_deref().map_or(body, str::as_bytes);
+        let mut search = Self::default();
+        if !body.trim_ascii().is_empty() {
+            let text = std::str::from_utf8(body).unwrap_or_default();
+            search = part(json::parse(body)?, Whole::Count).map_err(|error| error.locate(text))?;
+        }
+        super::parameters::apply(&mut search, parameters, true)?;
+        Ok(search)
+    }
+}
+
+/// Which parts may be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// A whole search.
+    Search,
+    /// Only a query.
+    Count,
+    /// What chooses the hits of a bucket.
+    TopHits,
+}
+
+/// The error for a name that `what` does not have.
+pub(super) fn unknown(what: &str, name: &str, value: &Value) -> QueryError {
+    let error = value.error(format!("[{what}] unknown field [{name}]"));
+    if SEEING_PAST.contains(&name) {
+        error.seeing_past(name)
+    } else {
+        error
+    }
+}
+
+/// Nothing was asked: `false`, `{}`, `[]` and `null`.
+fn is_nothing(value: &Value) -> bool {
+    match &value.kind {
+        Kind::Null | Kind::Bool(false) => true,
+        Kind::Array(values) => values.is_empty(),
+        Kind::Object(entries) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
+    let mut search = Search::default();
+    let what = match whole {
+        Whole::Search => "search",
+        Whole::Count => "count",
+        Whole::TopHits => "top_hits",
+    };
+    for (name, value) in body.object(what)? {
+        match (name.as_str(), whole) {
+            ("query", Whole::Search | Whole::Count) => {
+                search.query = Some(query(value, MAX_QUERY_DEPTH)?)
+            }
+            (_, Whole::Count) => return Err(unknown("count", &name, &value)),
+            ("post_filter", Whole::Search) => {
+                search.post_filter = Some(query(value, MAX_QUERY_DEPTH)?)
+            }
+            ("aggs" | "aggregations", Whole::Search) => {
+                if !search.aggs.is_empty() {
+                    return Err(value.error("Found two sets of aggregations"));
+                }
+                search.aggs = aggregations(value)?;
+            }
+            ("search_after", Whole::Search) => {
+                let values = value.array("search_after")?;
+                let after = values
+                    .into_iter()
+                    .map(|value| value.scalar("search_after"))
+                    .collect::<Result<Vec<_>>>()?;
+                search.search_after = Some(after);
+            }
+            ("track_total_hits", Whole::Search) => {
+                search.track_total_hits = Some(track_total_hits(value)?)
+            }
+            ("min_score", Whole::Search) => search.min_score = Some(value.number("min_score")?),
+            ("timeout", Whole::Search) => search.timeout = Some(duration(value, "timeout")?),
+            ("terminate_after", Whole::Search) => {
+                search.terminate_after = Some(value.unsigned("terminate_after")?)
+            }
+            ("pit", Whole::Search) => search.pit = Some(pit(value)?),
+            ("sort", _) => search.sort = sort(value)?,
+            ("from", _) => search.from = Some(value.unsigned("from")?),
+            ("size", _) => search.size = Some(value.unsigned("size")?),
+            ("_source", _) => search.source = Some(source(value)?),
+            ("fields", _) => search.fields = field_formats(value, "fields")?,
+            ("docvalue_fields", _) => {
+                search.docvalue_fields = field_formats(value, "docvalue_fields")?
+            }
+            ("stored_fields", _) => search.stored_fields = Some(value.texts("stored_fields")?),
+            ("highlight", _) => search.highlight = Some(highlight(value)?),
+            ("track_scores", _) => search.track_scores = Some(value.boolean("track_scores")?),
+            ("version", _) => search.version = Some(value.boolean("version")?),
+            ("seq_no_primary_term", _) => {
+                search.seq_no_primary_term = Some(value.boolean("seq_no_primary_term")?)
+            }
+            // Clients send these empty.
+            (
+                "script_fields" | "runtime_mappings" | "explain" | "profile" | "ext" | "suggest",
+                _,
+            ) if is_nothing(&value) => {}
+            _ => return Err(unknown(what, &name, &value)),
+        }
+    }
+    Ok(search)
+}
+
+fn track_total_hits(value: Value) -> Result<TrackTotalHits> {
+    match &value.kind {
+        Kind::Number(_) => Ok(TrackTotalHits::UpTo(value.unsigned("track_total_hits")?)),
+        Kind::String(text) if text != "true" && text != "false" => {
+            Ok(TrackTotalHits::UpTo(value.unsigned("track_total_hits")?))
+        }
+        _ => Ok(TrackTotalHits::Whole(value.boolean("track_total_hits")?)),
+    }
+}
+
+/// A duration, checked and kept as it was written.
+fn duration(value: Value, what: &str) -> Result<String> {
+    let at = value.at;
+    let text = value.text(what)?;
+    match super::date_math::duration_ms(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(QueryError::argument(error.to_string()).at(at)),
+    }
+}
+
+fn pit(value: Value) -> Result<Pit> {
+    let at = value.at;
+    let (mut id, mut keep_alive) = (None, None);
+    for (name, value) in value.object("pit")? {
+        match name.as_str() {
+            "id" => id = Some(value.text("id")?),
+            "keep_alive" => keep_alive = Some(duration(value, "keep_alive")?),
+            _ => return Err(unknown("pit", &name, &value)),
+        }
+    }
+    let id = id.ok_or_else(|| QueryError::parsing("[pit] Required [id]").at(at))?;
+    Ok(Pit { id, keep_alive })
+}
+
+/// The fields of a sort; each a name, or a name with its settings.
+pub(super) fn sort(value: Value) -> Result<Vec<SortKey>> {
+    let mut keys = Vec::new();
+    for entry in value.list() {
+        match entry.kind {
+            Kind::String(field) => keys.push(sort_key(&field)),
+            Kind::Object(entries) => {
+                for (field, settings) in entries {
+                    keys.push(sort_key_with(field, settings)?);
+                }
+            }
+            _ => return Err(entry.error("malformed sort format, within the sort array, an object, or an actual string are allowed")),
+        }
+    }
+    Ok(keys)
+}
+
+pub(super) fn sort_key(field: &str) -> SortKey {
+    SortKey {
+        field: field.to_owned(),
+        order: None,
+        missing: None,
+        unmapped_type: None,
+        mode: None,
+        format: None,
+        numeric_type: None,
+    }
+}
+
+fn sort_key_with(field: String, settings: Value) -> Result<SortKey> {
+    let mut key = sort_key(&field);
+    if field == "_script" || field == "_geo_distance" {
+        return Err(unknown("sort", &field, &settings));
+    }
+    if matches!(settings.kind, Kind::String(_)) {
+        key.order = Some(order(settings)?);
+        return Ok(key);
+    }
+    for (name, value) in settings.object(&field)? {
+        match name.as_str() {
+            "order" => key.order = Some(order(value)?),
+            "missing" => key.missing = value.optional_scalar("missing")?,
+            "unmapped_type" => key.unmapped_type = Some(value.text("unmapped_type")?),
+            "mode" => key.mode = Some(value.text("mode")?),
+            "format" => key.format = Some(value.text("format")?),
+            "numeric_type" => key.numeric_type = Some(value.text("numeric_type")?),
+            // Kibana sends it beside `unmapped_type`; it says the default.
+            "ignore_unmapped" if matches!(value.kind, Kind::Bool(false)) => {}
+            _ => return Err(unknown("field_sort", &name, &value)),
+        }
+    }
+    Ok(key)
+}
+
+/// `asc` or `desc`.
+pub(super) fn order(value: Value) -> Result<Order> {
+    match &value.kind {
+        Kind::String(text) if text.eq_ignore_ascii_case("asc") => Ok(Order::Asc),
+        Kind::String(text) if text.eq_ignore_ascii_case("desc") => Ok(Order::Desc),
+        _ => Err(value.error("[order] must be [asc] or [desc]")),
+    }
+}
+
+fn source(value: Value) -> Result<SourceFilter> {
+    match value.kind {
+        Kind::Bool(whole) => Ok(SourceFilter::Whole(whole)),
+        Kind::String(_) | Kind::Array(_) => Ok(SourceFilter::Patterns {
+            includes: value.texts("_source")?,
+            excludes: Vec::new(),
+        }),
+        Kind::Object(entries) => {
+            let (mut includes, mut excludes) = (Vec::new(), Vec::new());
+            for (name, value) in entries {
+                match name.as_str() {
+                    "includes" | "include" => includes = value.texts("includes")?,
+                    "excludes" | "exclude" => excludes = value.texts("excludes")?,
+                    _ => return Err(unknown("_source", &name, &value)),
+                }
+            }
+            Ok(SourceFilter::Patterns { includes, excludes })
+        }
+        _ => Err(value.unexpected("_source")),
+    }
+}
+
+fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {
+    let mut list = Vec::new();
+    for entry in value.array(what)? {
+        let mut format = FieldFormat {
+            field: String::new(),
+            format: None,
+            include_unmapped: None,
+        };
+        match entry.kind {
+            Kind::String(field) => format.field = field,
+            Kind::Object(entries) => {
+                for (name, value) in entries {
+                    match name.as_str() {
+                        "field" => format.field = value.text("field")?,
+                        "format" => {
+                            format.format = value.optional_scalar("format")?.and_then(text_of)
+                        }
+                        "include_unmapped" => {
+                            format.include_unmapped = Some(value.boolean("include_unmapped")?)
+                        }
+                        _ => return Err(unknown(what, &name, &value)),
+                    }
+                }
+            }
+            _ => return Err(entry.unexpected(what)),
+        }
+        if format.field.is_empty() {
+            return Err(QueryError::parsing(format!("[{what}] Required [field]")));
+        }
+        list.push(format);
+    }
+    Ok(list)
+}
+
+fn text_of(scalar: Scalar) -> Option<String> {
+    match scalar {
+        Scalar::String(text) => Some(text),
+        Scalar::Number(number) => Some(number.0),
+        Scalar::Bool(value) => Some(value.to_string()),
+        Scalar::Null => None,
+    }
+}
+
+fn highlight(value: Value) -> Result<Highlight> {
+    let mut highlight = Highlight::default();
+    for (name, value) in value.object("highlight")? {
+        if name != "fields" {
+            highlight_setting(&mut highlight.settings, &name, value)?;
+            continue;
+        }
+        for entry in value.list() {
+            for (field, settings) in entry.object("fields")? {
+                let mut own = HighlightSettings::default();
+                for (name, value) in settings.object(&field)? {
+                    highlight_setting(&mut own, &name, value)?;
+                }
+                highlight.fields.push((field, own));
+            }
+        }
+    }
+    Ok(highlight)
+}
+
+fn highlight_setting(settings: &mut HighlightSettings, name: &str, value: Value) -> Result<()> {
+    match name {
+        "pre_tags" => settings.pre_tags = Some(value.texts(name)?),
+        "post_tags" => settings.post_tags = Some(value.texts(name)?),
+        "fragment_size" => settings.fragment_size = Some(value.unsigned(name)?),
+        "number_of_fragments" => settings.number_of_fragments = Some(value.unsigned(name)?),
+        "no_match_size" => settings.no_match_size = Some(value.unsigned(name)?),
+        "require_field_match" => settings.require_field_match = Some(value.boolean(name)?),
+        "type" => settings.kind = Some(value.text(name)?),
+        "encoder" => settings.encoder = Some(value.text(name)?),
+        "order" => settings.order = Some(value.text(name)?),
+        "highlight_query" => {
+            settings.highlight_query = Some(Box::new(query(value, MAX_QUERY_DEPTH)?))
+        }
+        _ => return Err(unknown("highlight", name, &value)),
+    }
+    Ok(())
+}
