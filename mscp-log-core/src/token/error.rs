@@ -1,7 +1,7 @@
 //! Why a token was refused.
 
 /// Why a token was refused. The answer to the request is 401 whichever it is;
-/// the text is for logs, and holds nothing of the token.
+/// the text is for logs. It may quote a claim, never the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Over [`super::MAX_TOKEN_BYTES`].

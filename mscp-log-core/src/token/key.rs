@@ -82,3 +82,71 @@ impl fmt::Debug for Key {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_wiped_when_it_is_dropped() {
+        // An HMAC is two hashes that took the secret in, and nothing else of it.
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        wiped::<Sha256>();
+    }
+
+    /// RFC 4231 section 4: key, data and HMAC-SHA-256 of cases 1 to 4, 6 and 7.
+    /// (Case 5 truncates.) The keys shorter than [`MIN_SECRET_BYTES`] are no
+    /// keys here, so they are set below the check.
+    #[test]
+    fn the_vectors_of_rfc_4231_come_out() {
+        let long = "Test Using Larger Than Block-Size Key - Hash Key First";
+        let longer = "This is a test using a larger than block-size key and a larger than \
+                      block-size data. The key needs to be hashed before being used by the HMAC \
+                      algorithm.";
+        let cases: [(Vec<u8>, Vec<u8>, &str); 6] = [
+            (
+                vec![0x0b; 20],
+                b"Hi There".to_vec(),
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe".to_vec(),
+                b"what do ya want for nothing?".to_vec(),
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                vec![0xaa; 20],
+                vec![0xdd; 50],
+                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+            ),
+            (
+                (1..=25).collect(),
+                vec![0xcd; 50],
+                "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+            ),
+            (
+                vec![0xaa; 131],
+                long.into(),
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+            (
+                vec![0xaa; 131],
+                longer.into(),
+                "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+            ),
+        ];
+        for (secret, data, expected) in cases {
+            let key = Key {
+                kid: "k".to_owned(),
+                mac: Hmac::new_from_slice(&secret).unwrap(),
+            };
+            let digest = key.sign(&data);
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, expected);
+            assert!(key.verify(&data, &digest));
+            assert!(!key.verify(b"", &digest));
+        }
+    }
+}
