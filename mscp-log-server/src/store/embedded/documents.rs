@@ -54,11 +54,16 @@ impl DocumentError {
         body
     }
 
-    fn new(reason: impl Into<String>) -> Self {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             cause: None,
         }
+    }
+
+    /// A field that a stored document must have.
+    pub(super) fn missing(field: &str) -> Self {
+        Self::new(format!("field [{field}] is missing"))
     }
 
     fn of_value(path: &str, kind: FieldType, value: &Json<'_>, why: String) -> Self {
