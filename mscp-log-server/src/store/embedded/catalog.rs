@@ -137,7 +137,10 @@ impl Catalog {
 
     /// A partition that is there.
     pub(super) fn partition(&self, name: &str) -> Result<Option<Arc<Partition>>, CatalogError> {
-        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         match partitions.get(name) {
             None => return Ok(None),
             Some(Some(partition)) => return Ok(Some(Arc::clone(partition))),
@@ -161,7 +164,10 @@ impl Catalog {
         name: &str,
         make: bool,
     ) -> Result<Option<Arc<Partition>>, CatalogError> {
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         // Somebody else may have opened or removed it between the two locks.
         match partitions.get(name) {
             Some(Some(partition)) => return Ok(Some(Arc::clone(partition))),
@@ -187,7 +193,10 @@ impl Catalog {
     /// Take a partition away with everything in it. Searches that run keep
     /// what they have.
     pub(super) fn remove_partition(&self, name: &str) -> Result<(), CatalogError> {
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if partitions.remove(name).is_none() {
             return Ok(());
         }
@@ -202,7 +211,10 @@ impl Catalog {
 
     /// The names of the partitions, the newest day first, [`UNDATED`] before all.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
-        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         partitions.keys().rev().cloned().collect()
     }
 
@@ -244,19 +256,29 @@ impl Catalog {
 
     /// The indices without documents.
     pub(super) fn empty_indices(&self) -> BTreeSet<Box<str>> {
-        self.empty.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.empty
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether an index is there, with or without documents.
     pub(super) fn has_index(&self, name: &str) -> Result<bool, CatalogError> {
-        if self.empty.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
+        if self
+            .empty
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(name)
+        {
             return Ok(true);
         }
         let Some(partition) = self.partition(super::indices::partition_of(name))? else {
             return Ok(false);
         };
         let snapshot = partition.snapshot();
-        let indices = snapshot.indices().map_err(|error| failed(&snapshot.name, error))?;
+        let indices = snapshot
+            .indices()
+            .map_err(|error| failed(&snapshot.name, error))?;
         Ok(indices.contains_key(name))
     }
 

@@ -251,7 +251,9 @@ mod tests {
             filter.add(id(n));
         }
         assert!((0..10_000).all(|n| filter.may_contain(id(n))));
-        let wrong = (10_000..110_000).filter(|n| filter.may_contain(id(*n))).count();
+        let wrong = (10_000..110_000)
+            .filter(|n| filter.may_contain(id(*n)))
+            .count();
         assert!(wrong < 200, "{wrong} of 100,000");
     }
 }

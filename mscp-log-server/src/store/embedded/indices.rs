@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use chrono::NaiveDate;
+use mscp_log_core::index::day_of;
 use mscp_log_core::query::wildcard;
+use mscp_log_core::record::time::Day;
 
 use super::partition::UNDATED;
 
@@ -16,45 +17,20 @@ const DAY_BYTES: usize = 10;
 
 /// The partition that an index lies in: its day, or [`UNDATED`].
 pub(super) fn partition_of(index: &str) -> &str {
-    let day = index
-        .len()
-        .checked_sub(DAY_BYTES + 1)
-        .filter(|start| *start > 0)
-        .and_then(|start| index.get(start..)?.strip_prefix('-'));
-    match day {
-        Some(day) if is_day(day) => day,
-        _ => UNDATED,
+    match day_of(index) {
+        Some(_) => &index[index.len() - DAY_BYTES..],
+        None => UNDATED,
     }
 }
 
 /// Whether `text` is `YYYY.MM.dd` of the calendar.
 pub(super) fn is_day(text: &str) -> bool {
-    date_of(text).is_some()
-}
-
-fn date_of(text: &str) -> Option<NaiveDate> {
-    let digits = text.len() == DAY_BYTES
-        && text.bytes().enumerate().all(|(place, byte)| match place {
-            4 | 7 => byte == b'.',
-            _ => byte.is_ascii_digit(),
-        });
-    if !digits {
-        return None;
-    }
-    NaiveDate::parse_from_str(text, "%Y.%m.%d").ok()
-}
-
-/// The day in milliseconds since the epoch, as it stands in names.
-pub(super) fn day_of_ms(ms: i64) -> Option<String> {
-    let date = chrono::DateTime::from_timestamp_millis(ms)?.date_naive();
-    let day = date.format("%Y.%m.%d").to_string();
-    is_day(&day).then_some(day)
+    Day::parse(text).is_some()
 }
 
 /// The same index on the day before; `None` where its name has no day.
 pub(super) fn day_before(index: &str) -> Option<String> {
-    let day = partition_of(index);
-    let before = date_of(day)?.pred_opt()?.format("%Y.%m.%d");
+    let before = day_of(index)?.before();
     Some(format!("{}{before}", &index[..index.len() - DAY_BYTES]))
 }
 
@@ -224,7 +200,6 @@ mod tests {
         assert_eq!(partition_of("日志-2026.11.23"), "2026.11.23");
         assert_eq!(day_before("a-2026.03.01").as_deref(), Some("a-2026.02.28"));
         assert_eq!(day_before("plain"), None);
-        assert_eq!(day_of_ms(0).as_deref(), Some("1970.01.01"));
     }
 
     #[track_caller]

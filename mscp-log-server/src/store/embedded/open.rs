@@ -78,7 +78,8 @@ impl Open {
             let with_id = ids_query(keys.into_iter().map(|key| key.id.clone()));
             let both: Vec<(Occur, Box<dyn Query>)> =
                 vec![(Occur::Must, Box::new(in_index)), (Occur::Must, with_id)];
-            self.writer()?.delete_query(Box::new(BooleanQuery::new(both)))?;
+            self.writer()?
+                .delete_query(Box::new(BooleanQuery::new(both)))?;
             self.dirty = true;
         }
         for key in keys {
@@ -160,8 +161,8 @@ impl OpenPartitions {
                     .filter(|(_, it)| !it.dirty)
                     .min_by_key(|(_, it)| it.used)
                     .map(|(name, _)| name.clone());
-                let oldest = oldest
-                    .ok_or_else(|| Unavailable("every writer holds something".to_owned()))?;
+                let oldest =
+                    oldest.ok_or_else(|| Unavailable("every writer holds something".to_owned()))?;
                 self.close(&oldest)?;
             }
             let partition = self.catalog.partition_or_new(name)?;
@@ -199,7 +200,9 @@ impl OpenPartitions {
         }
         while self.open.len() >= MAX_OPEN {
             let clean = self.open.iter().filter(|(_, it)| !it.dirty);
-            let oldest = clean.min_by_key(|(_, it)| it.used).map(|(name, _)| name.clone());
+            let oldest = clean
+                .min_by_key(|(_, it)| it.used)
+                .map(|(name, _)| name.clone());
             let Some(oldest) = oldest else { break };
             self.close(&oldest)?;
         }

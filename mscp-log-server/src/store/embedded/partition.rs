@@ -10,8 +10,8 @@ use tantivy::columnar::Column;
 use tantivy::schema::{Field, IndexRecordOption, Value};
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{
-    DocAddress, DocSet, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher,
-    SegmentOrdinal, SegmentReader, TERMINATED, TantivyDocument, TantivyError,
+    DocAddress, DocSet, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, SegmentOrdinal,
+    SegmentReader, TERMINATED, TantivyDocument, TantivyError,
 };
 
 use super::analyzer::tokenizers;

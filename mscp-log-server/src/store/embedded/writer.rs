@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
+use mscp_log_core::record::time::Day;
 use tantivy::TantivyDocument;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -18,7 +20,7 @@ use super::catalog::{Catalog, CatalogError};
 use super::dedup::{Key, Known};
 use super::documents::{self, DocumentError};
 use super::ids::DocumentId;
-use super::indices::{check_name, day_before, day_of_ms, partition_of};
+use super::indices::{check_name, day_before, partition_of};
 use super::open::{Open, OpenPartitions};
 use super::schema::{Fields, schema};
 use crate::buffer::Batch;
@@ -105,16 +107,15 @@ pub(super) struct Writer {
     sender: Option<Sender<(Command, OwnedSemaphorePermit)>>,
     room: Arc<Semaphore>,
     durable: Arc<Durable>,
+    trouble: Arc<ArcSwapOption<Unavailable>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(
-        catalog: Arc<Catalog>,
-        settings: WriterSettings,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(catalog: Arc<Catalog>, settings: WriterSettings) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let durable = Arc::new(Durable::default());
+        let trouble = Arc::new(ArcSwapOption::empty());
         let (_, fields) = schema();
         let worker = Worker {
             open: OpenPartitions::new(catalog.clone(), settings.memory_bytes),
@@ -124,6 +125,7 @@ impl Writer {
             durable: Arc::clone(&durable),
             unacknowledged: Vec::new(),
             unacknowledged_bytes: 0,
+            trouble: Arc::clone(&trouble),
             waiting: Vec::new(),
             dirty_since: None,
             failure: None,
@@ -135,6 +137,7 @@ impl Writer {
             sender: Some(sender),
             room: Arc::new(Semaphore::new(MAX_QUEUED)),
             durable,
+            trouble,
             thread: Some(thread),
         })
     }
@@ -165,6 +168,11 @@ impl Writer {
     /// Everything below is durable.
     pub(super) fn durable(&self, partition: u32) -> watch::Receiver<u64> {
         self.durable.subscribe(partition)
+    }
+
+    /// Why the store takes nothing now, while that is so.
+    pub(super) fn trouble(&self) -> Option<Arc<Unavailable>> {
+        self.trouble.load_full()
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Unavailable> {
@@ -227,6 +235,8 @@ struct Worker {
     /// Put in, and in no commit yet.
     unacknowledged: Vec<Batch>,
     unacknowledged_bytes: u64,
+    /// Why nothing is taken, for those who ask.
+    trouble: Arc<ArcSwapOption<Unavailable>>,
     /// Clients that the next commit answers.
     waiting: Vec<Box<dyn FnOnce(Result<(), Unavailable>) + Send>>,
     dirty_since: Option<Instant>,
@@ -275,7 +285,9 @@ impl Worker {
 
     fn next_wake(&self) -> Duration {
         let now = Instant::now();
-        let commit = self.dirty_since.map(|since| since + self.settings.commit_interval);
+        let commit = self
+            .dirty_since
+            .map(|since| since + self.settings.commit_interval);
         let retry = self.failure.as_ref().map(|failure| failure.retry_at);
         [commit, retry]
             .into_iter()
@@ -443,7 +455,10 @@ impl Worker {
         self.try_commit()?;
         let mut by_partition: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for name in names {
-            by_partition.entry(partition_of(name)).or_default().push(name);
+            by_partition
+                .entry(partition_of(name))
+                .or_default()
+                .push(name);
         }
         for (name, indices) in by_partition {
             let Some(partition) = self.catalog.partition(name)? else {
@@ -507,6 +522,7 @@ impl Worker {
             .failure
             .as_ref()
             .map_or(FIRST_RETRY, |failure| (failure.backoff * 2).min(LAST_RETRY));
+        self.trouble.store(Some(Arc::new(reason.clone())));
         self.failure = Some(Failure {
             reason,
             retry_at: Instant::now() + backoff,
@@ -522,6 +538,7 @@ impl Worker {
         match put.and_then(|()| self.try_commit()) {
             Ok(()) => {
                 self.failure = None;
+                self.trouble.store(None);
                 tracing::info!("the store writes again");
             }
             Err(reason) => self.fail(reason),
@@ -563,7 +580,10 @@ fn write_in(
     operations: Vec<(usize, Operation)>,
     outcomes: &mut [Outcome],
 ) -> Result<(), Unavailable> {
-    let before = present_of(open, operations.iter().map(|(_, operation)| operation.key()))?;
+    let before = present_of(
+        open,
+        operations.iter().map(|(_, operation)| operation.key()),
+    )?;
     let mut now: HashMap<Key, Option<TantivyDocument>> = HashMap::new();
     let mut order = Vec::new();
     for (place, operation) in operations {
@@ -586,7 +606,11 @@ fn write_in(
             order.push(key);
         }
     }
-    let replaced: Vec<Key> = order.iter().filter(|key| before.contains(key)).cloned().collect();
+    let replaced: Vec<Key> = order
+        .iter()
+        .filter(|key| before.contains(key))
+        .cloned()
+        .collect();
     open.delete(replaced)?;
     for key in order {
         if let Some(Some(document)) = now.remove(&key) {
@@ -602,13 +626,11 @@ fn incoming(
     fields: &Fields,
     names: &mut HashMap<String, Arc<str>>,
 ) -> Result<Incoming, DocumentError> {
-    let mut prepared = documents::prepare(record, fields, None)?;
+    let mut prepared = documents::prepare(record, fields, documents::Id::Own)?;
     let missing = |field: &str| DocumentError::missing(field);
     let base = prepared.index.take().ok_or_else(|| missing("index"))?;
-    let day = prepared
-        .timestamp_ms
-        .and_then(day_of_ms)
-        .ok_or_else(|| missing("@timestamp"))?;
+    let timestamp_ms = prepared.timestamp_ms.ok_or_else(|| missing("@timestamp"))?;
+    let day = Day::of_us(timestamp_ms.saturating_mul(1_000));
     let name = format!("{base}-{day}");
     let index = match names.get(&name) {
         Some(index) => Arc::clone(index),
