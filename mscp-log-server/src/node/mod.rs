@@ -1,1 +1,3 @@
 //! A node: the one place that puts the components together.
+
+pub mod folder;

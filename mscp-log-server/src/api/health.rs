@@ -1,0 +1,121 @@
+//! Whether the process is alive, whether it can do its work, and what it
+//! measures: `/healthz`, `/readyz`, `/metrics`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use serde::Serialize;
+
+/// One thing that a node needs to do its work: `Err` says what is wrong.
+pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Everything that `/readyz` and `/metrics` ask.
+pub struct Health {
+    checks: BTreeMap<&'static str, Check>,
+    measure: Box<dyn Fn() + Send + Sync>,
+    metrics: PrometheusHandle,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health")
+            .field("checks", &self.checks.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Health {
+    /// `measure` sets the gauges that are read rather than counted; it runs
+    /// before each scrape.
+    ///
+    /// # Errors
+    /// When a recorder of metrics that is not ours is installed in this process.
+    pub fn new(
+        checks: BTreeMap<&'static str, Check>,
+        measure: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            checks,
+            measure: Box::new(measure),
+            metrics: recorder()?,
+        })
+    }
+}
+
+/// The recorder is the process's: several nodes in one process share it.
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = RECORDER.get() {
+        return Ok(handle.clone());
+    }
+    let installed = PrometheusBuilder::new()
+        .set_buckets(&[
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+        ])?
+        .install_recorder();
+    match (installed, RECORDER.get()) {
+        (Ok(handle), _) => Ok(RECORDER.get_or_init(|| handle).clone()),
+        // Another node of this process was first, between the look and the try.
+        (Err(_), Some(handle)) => Ok(handle.clone()),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// The three, at the origin's root. What serves `/metrics` without a token is
+/// for a listener of its own; on the main one the door asks for a token first.
+pub fn routes(health: Arc<Health>) -> Router {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape))
+        .with_state(health)
+}
+
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    checks: BTreeMap<&'static str, String>,
+}
+
+async fn ready(State(health): State<Arc<Health>>) -> Response {
+    let mut readiness = Readiness {
+        ready: true,
+        checks: BTreeMap::new(),
+    };
+    for (&name, check) in &health.checks {
+        let said = match check() {
+            Ok(()) => "ok".to_owned(),
+            Err(reason) => {
+                readiness.ready = false;
+                reason
+            }
+        };
+        readiness.checks.insert(name, said);
+    }
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, axum::Json(readiness)).into_response()
+}
+
+async fn scrape(State(health): State<Arc<Health>>) -> Response {
+    (health.measure)();
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, content_type)],
+        health.metrics.render(),
+    )
+        .into_response()
+}
