@@ -2,4 +2,5 @@
 //! plain HTTP against it.
 #![forbid(unsafe_code)]
 
+pub mod generate;
 pub mod process;
