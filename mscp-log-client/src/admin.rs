@@ -1,0 +1,303 @@
+//! Administration: accounts, roles, service tokens, signing keys, the audit, regions.
+
+use http::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client, Request};
+use crate::error::Error;
+use crate::tokens::{Token, access};
+
+/// The calls of an administrator. Answers are the server's JSON.
+///
+/// ```no_run
+/// # async fn run(client: mscp_log_client::Client) -> Result<(), mscp_log_client::Error> {
+/// use mscp_log_client::{NewAccount, access};
+/// let grants = access(&[("POST", "{mscp_api_url}/apps/{appid:uuid}/log")]);
+/// let account = NewAccount::service("sender@shop", grants);
+/// let added = client.admin().add_user(&account).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Admin {
+    client: Client,
+}
+
+/// An account to add.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct NewAccount {
+    /// The name for signing in.
+    pub email: String,
+    /// The password; a service account has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// Whether it is a service account: no password, long tokens.
+    pub service: bool,
+    /// Names of roles.
+    pub roles: Vec<String>,
+    /// Grants of its own, as the JSON of an `access` claim.
+    pub grants: Value,
+    /// The longest `ttl` it may ask for, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_ttl: Option<u64>,
+}
+
+/// A password on its way to the server; `Debug` does not show it.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+impl NewAccount {
+    /// A person's account.
+    #[must_use]
+    pub fn person(
+        email: impl Into<String>,
+        password: impl Into<String>,
+        grants: Value,
+    ) -> NewAccount {
+        NewAccount {
+            email: email.into(),
+            password: Some(Password(password.into())),
+            service: false,
+            roles: Vec::new(),
+            grants,
+            max_ttl: None,
+        }
+    }
+
+    /// A service account.
+    #[must_use]
+    pub fn service(email: impl Into<String>, grants: Value) -> NewAccount {
+        NewAccount {
+            email: email.into(),
+            password: None,
+            service: true,
+            roles: Vec::new(),
+            grants,
+            max_ttl: None,
+        }
+    }
+}
+
+impl Admin {
+    pub(crate) fn new(client: Client) -> Admin {
+        Admin { client }
+    }
+
+    /// All accounts.
+    ///
+    /// # Errors
+    ///
+    /// As every call here: Forbidden or Unauthorized when the account's grants
+    /// do not cover it, Rejected with the reason for what the server refuses.
+    pub async fn users(&self) -> Result<Value, Error> {
+        self.get(&["system", "users"]).await
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    ///
+    /// Conflict when there is one of that name.
+    pub async fn add_user(&self, account: &NewAccount) -> Result<Value, Error> {
+        let body =
+            serde_json::to_value(account).map_err(|error| Error::usage(error.to_string()))?;
+        self.send(Method::POST, &["system", "users"], Some(&body))
+            .await
+    }
+
+    /// Changes the members of an account that `change` names: `password`,
+    /// `disabled`, `roles`, `grants`, `max_ttl`.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is no such account.
+    pub async fn set_user(&self, id: &str, change: &Value) -> Result<Value, Error> {
+        self.send(Method::PATCH, &["system", "users", id], Some(change))
+            .await
+    }
+
+    /// Removes an account; its tokens are refused within 30 s.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is no such account.
+    pub async fn remove_user(&self, id: &str) -> Result<(), Error> {
+        self.send(Method::DELETE, &["system", "users", id], None)
+            .await
+            .map(drop)
+    }
+
+    /// Issues a token of the service account `id`, for `ttl` seconds.
+    ///
+    /// # Errors
+    ///
+    /// Rejected when the account is none of a service, or the time is too long.
+    pub async fn service_token(
+        &self,
+        id: &str,
+        wanted: &Value,
+        ttl: Option<u64>,
+    ) -> Result<Token, Error> {
+        let mut body = json!({"access": wanted});
+        if let Some(ttl) = ttl {
+            body["ttl"] = json!(ttl);
+        }
+        self.call(
+            Method::POST,
+            &["system", "users", id, "tokens"],
+            Some(&body),
+        )
+        .await?
+        .json("the service token")
+    }
+
+    /// Takes one token of a service account back.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is no such token.
+    pub async fn revoke_service_token(&self, id: &str, jti: &str) -> Result<(), Error> {
+        self.send(
+            Method::DELETE,
+            &["system", "users", id, "tokens", jti],
+            None,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// All roles with their grants.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::users`].
+    pub async fn roles(&self) -> Result<Value, Error> {
+        self.get(&["system", "roles"]).await
+    }
+
+    /// Makes a role, or replaces its grants.
+    ///
+    /// # Errors
+    ///
+    /// Forbidden when the caller's own grants do not cover the new ones.
+    pub async fn set_role(&self, name: &str, grants: &Value) -> Result<Value, Error> {
+        let body = json!({"grants": grants});
+        self.send(Method::PUT, &["system", "roles", name], Some(&body))
+            .await
+    }
+
+    /// Removes a role from all accounts.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is no such role.
+    pub async fn remove_role(&self, name: &str) -> Result<(), Error> {
+        self.send(Method::DELETE, &["system", "roles", name], None)
+            .await
+            .map(drop)
+    }
+
+    /// The signing keys: names, states and times, never the secrets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::users`].
+    pub async fn keys(&self) -> Result<Value, Error> {
+        self.get(&["system", "keys"]).await
+    }
+
+    /// Begins a rotation of the signing key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::users`].
+    pub async fn rotate_keys(&self) -> Result<Value, Error> {
+        self.send(Method::POST, &["system", "keys", "rotate"], None)
+            .await
+    }
+
+    /// Takes a signing key back: every token that it signed is refused within 30 s.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is no such key.
+    pub async fn revoke_key(&self, kid: &str) -> Result<(), Error> {
+        self.send(Method::DELETE, &["system", "keys", kid], None)
+            .await
+            .map(drop)
+    }
+
+    /// The newest rows of the audit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::users`].
+    pub async fn audit(&self) -> Result<Value, Error> {
+        self.get(&["system", "audit"]).await
+    }
+
+    /// The regions that the node serves.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admin::users`].
+    pub async fn regions(&self) -> Result<Value, Error> {
+        self.get(&["regions"]).await
+    }
+
+    async fn get(&self, segments: &[&str]) -> Result<Value, Error> {
+        self.send(Method::GET, segments, None).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        segments: &[&str],
+        body: Option<&Value>,
+    ) -> Result<Value, Error> {
+        let answer = self.call(method, segments, body).await?;
+        if answer.body.is_empty() {
+            Ok(Value::Null)
+        } else {
+            answer.json("the answer")
+        }
+    }
+
+    /// Each call has a token for exactly its method and path.
+    async fn call(
+        &self,
+        method: Method,
+        segments: &[&str],
+        body: Option<&Value>,
+    ) -> Result<Answer, Error> {
+        let pattern = segments
+            .iter()
+            .map(|segment| pattern_segment(segment))
+            .collect::<Vec<_>>()
+            .join("/");
+        let wanted = access(&[(method.as_str(), &format!("{{mscp_api_url}}/{pattern}"))]);
+        let mut request = Request::new(method, self.client.url(segments));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.client.call(request, &wanted).await
+    }
+}
+
+/// A segment as a pattern: itself where it has no character that means more,
+/// else any one segment.
+fn pattern_segment(segment: &str) -> &str {
+    let plain = !segment.is_empty()
+        && segment
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~@".contains(&byte));
+    if plain { segment } else { "*" }
+}
