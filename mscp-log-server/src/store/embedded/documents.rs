@@ -42,10 +42,16 @@ pub(super) struct DocumentError {
 }
 
 impl DocumentError {
-    /// The `error` of an item of `_bulk`.
-    pub(super) fn body(&self) -> serde_json::Value {
+    /// The `error` of an item of `_bulk`, as Elasticsearch of this major
+    /// version calls it.
+    pub(super) fn body(&self, major: u16) -> serde_json::Value {
+        let kind = if major < 8 {
+            "mapper_parsing_exception"
+        } else {
+            "document_parsing_exception"
+        };
         let mut body = serde_json::json!({
-            "type": "document_parsing_exception",
+            "type": kind,
             "reason": self.reason,
         });
         if let Some((kind, reason)) = &self.cause {
@@ -54,11 +60,16 @@ impl DocumentError {
         body
     }
 
-    fn new(reason: impl Into<String>) -> Self {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             cause: None,
         }
+    }
+
+    /// A field that a stored document must have.
+    pub(super) fn missing(field: &str) -> Self {
+        Self::new(format!("field [{field}] is missing"))
     }
 
     fn of_value(path: &str, kind: FieldType, value: &Json<'_>, why: String) -> Self {
@@ -81,13 +92,19 @@ impl DocumentError {
     }
 }
 
-/// Read one document. `id` is the `_id` that the request says; without one it
-/// is the document's `event_id`.
-pub(super) fn prepare(
-    source: &[u8],
-    fields: &Fields,
-    id: Option<DocumentId>,
-) -> Result<Prepared, DocumentError> {
+/// What a document's `_id` is.
+#[derive(Clone, Debug)]
+pub(super) enum Id {
+    /// What the request says; an `event_id` must be the same.
+    Given(DocumentId),
+    /// Its `event_id`.
+    Own,
+    /// Its `event_id`, and this one where it has none.
+    OwnOr(DocumentId),
+}
+
+/// Read one document.
+pub(super) fn prepare(source: &[u8], fields: &Fields, id: Id) -> Result<Prepared, DocumentError> {
     let json: Json<'_> = serde_json::from_slice(source).map_err(|error| DocumentError {
         reason: "failed to parse".to_owned(),
         cause: Some(("x_content_parse_exception", error.to_string())),
@@ -274,18 +291,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self, source: &[u8], id: Option<DocumentId>) -> Result<Prepared, DocumentError> {
+    fn finish(mut self, source: &[u8], id: Id) -> Result<Prepared, DocumentError> {
         let own = self.event_id.map(|text| DocumentId::new(text));
         let id = match (id, own) {
-            (Some(id), Some(own)) if id != own => {
+            (Id::Given(id), Some(own)) if id != own => {
                 return Err(DocumentError::new(format!(
                     "field [event_id] is the document's _id: expected '{id}', found '{own}'"
                 )));
             }
-            (Some(id), _) | (None, Some(id)) => id,
-            (None, None) => {
-                return Err(DocumentError::new("field [event_id] is missing"));
-            }
+            (Id::Given(id), _) | (Id::Own | Id::OwnOr(_), Some(id)) | (Id::OwnOr(id), None) => id,
+            (Id::Own, None) => return Err(DocumentError::missing("event_id")),
         };
         let cuts = Cuts {
             id: match self.event_id {
@@ -384,9 +399,9 @@ mod tests {
     #[track_caller]
     fn refused(source: &str, expect: &str) {
         let (_, fields) = schema();
-        let id = Some(DocumentId::new("a"));
+        let id = Id::Given(DocumentId::new("a"));
         let error = prepare(source.as_bytes(), &fields, id).unwrap_err();
-        assert!(error.body().to_string().contains(expect), "{error:?}");
+        assert!(error.body(8).to_string().contains(expect), "{error:?}");
     }
 
     #[test]

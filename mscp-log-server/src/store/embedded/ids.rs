@@ -146,6 +146,23 @@ impl IdColumn {
         self.high.first(doc).unwrap_or_default()
     }
 
+    /// Call `each` with the first eight bytes of every id of a segment.
+    pub(super) fn each_high(&self, max_doc: DocId, mut each: impl FnMut(DocId, u64)) {
+        let mut block = [0; 256];
+        let mut first = 0;
+        while first < max_doc {
+            let length = block.len().min((max_doc - first) as usize);
+            // Every document has an id: the column is full, a row a document.
+            self.high
+                .values
+                .get_range(u64::from(first), &mut block[..length]);
+            for (doc, high) in (first..).zip(&block[..length]) {
+                each(doc, *high);
+            }
+            first += length as u32;
+        }
+    }
+
     /// The id of a document.
     #[must_use]
     pub fn id(&self, doc: DocId) -> DocumentId {

@@ -1,12 +1,123 @@
 //! The store inside the process, on tantivy.
+//!
+//! One physical partition a day, the index name a column; one thread that
+//! writes, a few writers at a time; searches on their own threads over the
+//! last commit.
+
 pub mod analyzer;
+mod catalog;
 mod dates;
+mod dedup;
+mod directory;
 mod documents;
 pub mod ids;
+mod indices;
 mod json;
+mod open;
 pub mod partition;
 pub mod schema;
 pub mod search;
 mod source;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use tokio::sync::watch;
+
+use self::catalog::Catalog;
+pub use self::catalog::CatalogError;
+use self::writer::{Writer, WriterSettings};
+use super::{Store, StoreError};
+use crate::buffer::Batch;
+
+/// Sizes, times and limits of an embedded store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it says it is called.
+    pub name: String,
+    /// The version of Elasticsearch that it says it is: major, minor, patch.
+    pub version: (u16, u16, u16),
+    /// Memory of all open writers together, in bytes.
+    pub memory_bytes: u64,
+    /// Longest that a record waits until searches see it.
+    pub commit_interval: Duration,
+    /// Bytes of the body of one request, unpacked.
+    pub max_body_bytes: u64,
+    /// Searches that run at once.
+    pub max_concurrent_searches: usize,
+    /// Longest run of one search.
+    pub search_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "mscp-log".to_owned(),
+            version: (8, 17, 0),
+            memory_bytes: 128 * 1024 * 1024,
+            commit_interval: Duration::from_secs(1),
+            max_body_bytes: 100 * 1024 * 1024,
+            max_concurrent_searches: 4,
+            search_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The embedded store.
+///
+/// Dropping it commits what it has taken, and waits for that.
+pub struct EmbeddedStore {
+    settings: Settings,
+    catalog: Arc<Catalog>,
+    writer: Writer,
+}
+
+impl EmbeddedStore {
+    /// Open the store in `folder`, or make it. Partitions are opened when they
+    /// are first needed, so that this takes no longer with more data.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read or written, is in use by another
+    /// process, or was written by a newer version.
+    pub fn open(folder: &Path, settings: Settings) -> Result<Self, CatalogError> {
+        let catalog = Arc::new(Catalog::open(folder)?);
+        let writing = WriterSettings {
+            memory_bytes: settings.memory_bytes,
+            commit_interval: settings.commit_interval,
+        };
+        let writer = Writer::start(Arc::clone(&catalog), writing).map_err(|error| {
+            let path = folder.to_owned();
+            CatalogError::Io { path, error }
+        })?;
+        Ok(Self {
+            settings,
+            catalog,
+            writer,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn bulk(&self, batch: Batch) -> Result<(), StoreError> {
+        let result = self.writer.bulk(batch).await;
+        result.map_err(|reason| StoreError(reason.to_string()))
+    }
+
+    fn durable(&self, partition: u32) -> watch::Receiver<u64> {
+        self.writer.durable(partition)
+    }
+
+    async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
+        let _ = request;
+        http::Response::new(Body::empty())
+    }
+}

@@ -1,20 +1,21 @@
 //! One physical partition: the tantivy index of a day, and what is searched of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tantivy::columnar::Column;
-use tantivy::directory::MmapDirectory;
-use tantivy::schema::Value;
+use tantivy::schema::{Field, IndexRecordOption, Value};
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{
-    DocAddress, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, SegmentOrdinal,
-    TantivyDocument, TantivyError,
+    DocAddress, DocSet, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, SegmentOrdinal,
+    SegmentReader, TERMINATED, TantivyDocument, TantivyError,
 };
 
 use super::analyzer::tokenizers;
+use super::directory::DurableDirectory;
 use super::ids::IdColumn;
 use super::schema::{Fields, schema};
 use super::source;
@@ -46,6 +47,8 @@ pub struct PartitionSnapshot {
     pub selected: Option<Arc<[Box<str>]>>,
     /// For each segment.
     columns: Arc<[Columns]>,
+    /// Documents of each index; counted when first asked for.
+    indices: Arc<OnceLock<BTreeMap<Box<str>, u64>>>,
 }
 
 struct Columns {
@@ -69,6 +72,37 @@ impl PartitionSnapshot {
                 source::unpack(value.as_bytes()?, key, realtime_us)
             })
             .ok_or_else(|| TantivyError::InternalError(format!("no source at {address:?}")))
+    }
+
+    /// The indices that have documents here, and how many, whatever is selected.
+    ///
+    /// # Errors
+    /// Where the segments cannot be read.
+    pub fn indices(&self) -> tantivy::Result<&BTreeMap<Box<str>, u64>> {
+        if let Some(indices) = self.indices.get() {
+            return Ok(indices);
+        }
+        let mut indices = BTreeMap::new();
+        for segment in self.searcher.segment_readers() {
+            count_indices(segment, self.fields.index, &mut indices)?;
+        }
+        Ok(self.indices.get_or_init(|| indices))
+    }
+
+    /// The same state of which only these indices are asked for.
+    ///
+    /// # Errors
+    /// Where the segments cannot be read.
+    pub fn select(&self, names: &BTreeSet<Box<str>>) -> tantivy::Result<Self> {
+        let mut selected = self.clone();
+        let here = self.indices()?;
+        selected.selected = if here.keys().all(|name| names.contains(name)) {
+            None
+        } else {
+            let asked = here.keys().filter(|name| names.contains(*name));
+            Some(asked.cloned().collect())
+        };
+        Ok(selected)
     }
 
     /// The ids of a segment.
@@ -102,7 +136,7 @@ impl Partition {
             .schema(schema)
             .settings(settings())
             .tokenizers(tokenizers())
-            .open_or_create(MmapDirectory::open(path)?)?;
+            .open_or_create(DurableDirectory::open(path)?)?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -136,6 +170,35 @@ impl Partition {
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
+}
+
+fn count_indices(
+    segment: &SegmentReader,
+    field: Field,
+    indices: &mut BTreeMap<Box<str>, u64>,
+) -> tantivy::Result<()> {
+    let inverted = segment.inverted_index(field)?;
+    let mut names = inverted.terms().stream()?;
+    while names.advance() {
+        let info = names.value().clone();
+        let count = if segment.has_deletes() {
+            let mut postings =
+                inverted.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
+            let mut alive = 0;
+            while postings.doc() != TERMINATED {
+                alive += u64::from(!segment.is_deleted(postings.doc()));
+                postings.advance();
+            }
+            alive
+        } else {
+            u64::from(info.doc_freq)
+        };
+        if count > 0 {
+            let name = String::from_utf8_lossy(names.key());
+            *indices.entry(name.into()).or_default() += count;
+        }
+    }
+    Ok(())
 }
 
 fn settings() -> IndexSettings {
@@ -184,5 +247,6 @@ fn snapshot(
         realtime_us,
         selected: None,
         columns: columns.into(),
+        indices: Arc::default(),
     })
 }

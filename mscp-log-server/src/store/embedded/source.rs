@@ -10,7 +10,7 @@
 //! time) and the place in the original as a `u32` (little endian), in
 //! ascending order; the rest of the bytes.
 
-use super::dates::write as write_rfc3339;
+use mscp_log_core::record::time::write_rfc3339;
 
 const ID: u8 = 1;
 const TIME: u8 = 2;

@@ -27,7 +27,7 @@ pub(crate) fn partition(
     writer.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
     for segment in segments {
         for (index, id, source) in *segment {
-            let id = Some(DocumentId::new(id));
+            let id = documents::Id::Given(DocumentId::new(id));
             let mut prepared = documents::prepare(source.as_bytes(), &fields, id).unwrap();
             prepared.document.add_text(fields.index, index);
             writer.add_document(prepared.document).unwrap();

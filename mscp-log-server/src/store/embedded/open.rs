@@ -1,0 +1,267 @@
+//! The partitions that are written now: few at a time, whatever the number of
+//! indices and days.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{IndexWriter, TantivyDocument, Term};
+
+use super::catalog::Catalog;
+use super::dedup::{Key, Seen, look_up};
+use super::ids::ids_query;
+use super::partition::Partition;
+use super::writer::Unavailable;
+
+/// Writers that are open at once. Each has three threads and a share of the memory.
+pub(super) const MAX_WRITERS: usize = 4;
+
+/// Partitions whose ids are in memory at once, with or without a writer.
+const MAX_OPEN: usize = 2 * MAX_WRITERS;
+
+/// The least memory that tantivy takes for a writer.
+const LEAST_WRITER_BYTES: u64 = 15_000_000;
+
+/// A writer that had nothing to do for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// One partition, its ids, and its writer when it is written.
+pub(super) struct Open {
+    partition: Arc<Partition>,
+    pub(super) seen: Seen,
+    writer: Option<IndexWriter>,
+    dirty: bool,
+    used: Instant,
+}
+
+impl Open {
+    fn new(partition: Arc<Partition>) -> Result<Self, Unavailable> {
+        // Look-ups must see every commit, also one whose publication failed.
+        partition.publish()?;
+        let seen = Seen::of(&partition.snapshot());
+        Ok(Self {
+            partition,
+            seen,
+            writer: None,
+            dirty: false,
+            used: Instant::now(),
+        })
+    }
+
+    /// Which of `keys` the last commit has.
+    pub(super) fn look_up(&self, keys: &HashSet<Key>) -> Result<HashSet<Key>, Unavailable> {
+        if keys.is_empty() {
+            return Ok(HashSet::new());
+        }
+        Ok(look_up(&self.partition.snapshot(), keys)?)
+    }
+
+    /// Add a document that is not there.
+    pub(super) fn add(&mut self, key: Key, document: TantivyDocument) -> Result<(), Unavailable> {
+        self.writer()?.add_document(document)?;
+        self.dirty = true;
+        self.seen.add(key, &self.partition.snapshot());
+        Ok(())
+    }
+
+    /// Delete documents that are there.
+    pub(super) fn delete(&mut self, keys: Vec<Key>) -> Result<(), Unavailable> {
+        let mut by_index: HashMap<&str, Vec<&Key>> = HashMap::new();
+        for key in &keys {
+            by_index.entry(&key.index).or_default().push(key);
+        }
+        for (index, keys) in by_index {
+            let in_index = TermQuery::new(self.index_term(index), IndexRecordOption::Basic);
+            let with_id = ids_query(keys.into_iter().map(|key| key.id.clone()));
+            let both: Vec<(Occur, Box<dyn Query>)> =
+                vec![(Occur::Must, Box::new(in_index)), (Occur::Must, with_id)];
+            self.writer()?
+                .delete_query(Box::new(BooleanQuery::new(both)))?;
+            self.dirty = true;
+        }
+        for key in keys {
+            self.seen.delete(key);
+        }
+        Ok(())
+    }
+
+    /// Delete all documents of an index.
+    pub(super) fn delete_index(&mut self, index: &str) -> Result<(), Unavailable> {
+        self.writer()?.delete_term(self.index_term(index));
+        self.dirty = true;
+        self.seen.forget(index);
+        Ok(())
+    }
+
+    fn index_term(&self, index: &str) -> Term {
+        Term::from_field_text(self.partition.snapshot().fields.index, index)
+    }
+
+    fn writer(&self) -> Result<&IndexWriter, Unavailable> {
+        self.writer
+            .as_ref()
+            .ok_or_else(|| Unavailable("the partition is not open for writing".to_owned()))
+    }
+
+    fn commit(&mut self) -> Result<(), Unavailable> {
+        let Some(writer) = self.writer.as_mut().filter(|_| self.dirty) else {
+            return Ok(());
+        };
+        writer.commit()?;
+        self.partition.publish()?;
+        self.seen.committed();
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Wait for merges, so that what they made and left is settled.
+    fn close(self) -> Result<(), Unavailable> {
+        if let Some(writer) = self.writer {
+            writer.wait_merging_threads()?;
+            self.partition.publish()?;
+        }
+        Ok(())
+    }
+}
+
+/// All of them.
+pub(super) struct OpenPartitions {
+    catalog: Arc<Catalog>,
+    writer_bytes: usize,
+    open: HashMap<Box<str>, Open>,
+}
+
+impl OpenPartitions {
+    pub(super) fn new(catalog: Arc<Catalog>, memory_bytes: u64) -> Self {
+        let share = (memory_bytes / MAX_WRITERS as u64).max(LEAST_WRITER_BYTES);
+        Self {
+            catalog,
+            writer_bytes: usize::try_from(share).unwrap_or(usize::MAX),
+            open: HashMap::new(),
+        }
+    }
+
+    /// Whether [`OpenPartitions::writing`] can open this one without a commit first.
+    pub(super) fn has_room_for(&self, name: &str) -> bool {
+        let has_writer = self.open.get(name).is_some_and(|it| it.writer.is_some());
+        let dirty = self.open.values().filter(|it| it.dirty).count();
+        has_writer || dirty < MAX_WRITERS
+    }
+
+    /// A partition to write into. The caller has made sure that there is room.
+    pub(super) fn writing(&mut self, name: &str) -> Result<&mut Open, Unavailable> {
+        let has_writer = self.open.get(name).is_some_and(|it| it.writer.is_some());
+        if !has_writer {
+            let writers = || self.open.iter().filter(|(_, it)| it.writer.is_some());
+            if writers().count() >= MAX_WRITERS {
+                let oldest = writers()
+                    .filter(|(_, it)| !it.dirty)
+                    .min_by_key(|(_, it)| it.used)
+                    .map(|(name, _)| name.clone());
+                let oldest =
+                    oldest.ok_or_else(|| Unavailable("every writer holds something".to_owned()))?;
+                self.close(&oldest)?;
+            }
+            let partition = self.catalog.partition_or_new(name)?;
+            self.remember(name, partition)?;
+        }
+        let writer_bytes = self.writer_bytes;
+        let open = self
+            .open
+            .get_mut(name)
+            .ok_or_else(|| Unavailable(format!("partition {name} is not open")))?;
+        if open.writer.is_none() {
+            open.writer = Some(writer_of(&open.partition, writer_bytes)?);
+        }
+        open.used = Instant::now();
+        Ok(open)
+    }
+
+    /// A partition to look ids up in; `None` where there is none of that name.
+    pub(super) fn reading(&mut self, name: &str) -> Result<Option<&Open>, Unavailable> {
+        if !self.open.contains_key(name) {
+            let Some(partition) = self.catalog.partition(name)? else {
+                return Ok(None);
+            };
+            self.remember(name, partition)?;
+        }
+        Ok(self.open.get_mut(name).map(|open| {
+            open.used = Instant::now();
+            &*open
+        }))
+    }
+
+    fn remember(&mut self, name: &str, partition: Arc<Partition>) -> Result<(), Unavailable> {
+        if self.open.contains_key(name) {
+            return Ok(());
+        }
+        while self.open.len() >= MAX_OPEN {
+            let clean = self.open.iter().filter(|(_, it)| !it.dirty);
+            let oldest = clean
+                .min_by_key(|(_, it)| it.used)
+                .map(|(name, _)| name.clone());
+            let Some(oldest) = oldest else { break };
+            self.close(&oldest)?;
+        }
+        self.open.insert(name.into(), Open::new(partition)?);
+        Ok(())
+    }
+
+    /// Commit what was touched. On an error some may be committed and some not.
+    pub(super) fn commit(&mut self) -> Result<(), Unavailable> {
+        self.open.values_mut().try_for_each(Open::commit)
+    }
+
+    /// Close one that holds nothing uncommitted.
+    pub(super) fn close(&mut self, name: &str) -> Result<(), Unavailable> {
+        match self.open.remove(name) {
+            Some(open) => open.close(),
+            None => Ok(()),
+        }
+    }
+
+    /// Let go of all, and of what no commit has.
+    pub(super) fn abandon(&mut self) {
+        self.open.clear();
+    }
+
+    /// Close what was not used for a while.
+    pub(super) fn close_idle(&mut self, now: Instant) {
+        let idle: Vec<Box<str>> = self
+            .open
+            .iter()
+            .filter(|(_, it)| !it.dirty && now.saturating_duration_since(it.used) >= IDLE)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in idle {
+            if let Err(reason) = self.close(&name) {
+                tracing::warn!(%reason, partition = %name, "an idle partition did not close well");
+            }
+        }
+    }
+}
+
+fn writer_of(partition: &Partition, memory_bytes: usize) -> tantivy::Result<IndexWriter> {
+    let options = IndexWriterOptions::builder()
+        .num_worker_threads(1)
+        .num_merge_threads(1)
+        .memory_budget_per_thread(memory_bytes)
+        .build();
+    let writer = partition.index.writer_with_options(options)?;
+    writer.set_merge_policy(Box::new(merge_policy()));
+    Ok(writer)
+}
+
+/// Segments of about one size are merged: as records come by time, the small
+/// ones are the newest, and a merge joins neighbours.
+fn merge_policy() -> LogMergePolicy {
+    let mut policy = LogMergePolicy::default();
+    policy.set_min_num_segments(8);
+    policy.set_min_layer_size(5_000);
+    policy.set_max_docs_before_merge(10_000_000);
+    policy.set_del_docs_ratio_before_merge(0.3);
+    policy
+}

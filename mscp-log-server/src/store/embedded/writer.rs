@@ -1,0 +1,651 @@
+//! The one thread that writes: it takes batches of the buffer and requests of
+//! clients in turn, and commits every partition it touched together.
+//!
+//! Batches wait in memory until a commit has them, so that after a failed
+//! commit (a full disk) the same records are put in again without the buffer
+//! being read again. Requests of clients are answered by the commit.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use mscp_log_core::record::time::Day;
+use tantivy::TantivyDocument;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use super::catalog::{Catalog, CatalogError};
+use super::dedup::{Key, Known};
+use super::documents::{self, DocumentError};
+use super::ids::DocumentId;
+use super::indices::{check_name, day_before, partition_of};
+use super::open::{Open, OpenPartitions};
+use super::schema::{Fields, schema};
+use crate::buffer::Batch;
+
+/// Requests that wait for the thread; more wait for room.
+const MAX_QUEUED: usize = 16;
+
+/// How long a failed store waits until it tries again, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// How often the thread looks for writers that have nothing to do.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Sizes and times of writing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WriterSettings {
+    /// Memory of all open writers together, in bytes.
+    pub(super) memory_bytes: u64,
+    /// Longest that a record waits for the commit that shows it.
+    pub(super) commit_interval: Duration,
+}
+
+/// What a client wants done with one document.
+pub(super) enum Operation {
+    /// Write it; `create` refuses where it is there already.
+    Put {
+        key: Key,
+        document: TantivyDocument,
+        create: bool,
+    },
+    Delete {
+        key: Key,
+    },
+}
+
+impl Operation {
+    fn key(&self) -> &Key {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+/// What became of an [`Operation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Created,
+    Updated,
+    Deleted,
+    NotFound,
+    Conflict,
+}
+
+/// The store does not take anything now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unavailable(pub(super) String);
+
+impl From<CatalogError> for Unavailable {
+    fn from(error: CatalogError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<tantivy::TantivyError> for Unavailable {
+    fn from(error: tantivy::TantivyError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+enum Command {
+    Bulk(Batch, Reply<()>),
+    Write(Vec<Operation>, Reply<Vec<Outcome>>),
+    Delete(Vec<Box<str>>, Reply<()>),
+    Refresh(Reply<()>),
+}
+
+/// The thread, from outside.
+pub(super) struct Writer {
+    /// `None` only while the store is being dropped.
+    sender: Option<Sender<(Command, OwnedSemaphorePermit)>>,
+    room: Arc<Semaphore>,
+    durable: Arc<Durable>,
+    trouble: Arc<ArcSwapOption<Unavailable>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(catalog: Arc<Catalog>, settings: WriterSettings) -> std::io::Result<Self> {
+        let (sender, receiver) = channel();
+        let durable = Arc::new(Durable::default());
+        let trouble = Arc::new(ArcSwapOption::empty());
+        let (_, fields) = schema();
+        let worker = Worker {
+            open: OpenPartitions::new(catalog.clone(), settings.memory_bytes),
+            catalog,
+            fields,
+            settings,
+            durable: Arc::clone(&durable),
+            unacknowledged: Vec::new(),
+            unacknowledged_bytes: 0,
+            trouble: Arc::clone(&trouble),
+            waiting: Vec::new(),
+            dirty_since: None,
+            failure: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || worker.run(&receiver))?;
+        Ok(Self {
+            sender: Some(sender),
+            room: Arc::new(Semaphore::new(MAX_QUEUED)),
+            durable,
+            trouble,
+            thread: Some(thread),
+        })
+    }
+
+    /// Put a batch in; done when the store is ready for the next.
+    pub(super) async fn bulk(&self, batch: Batch) -> Result<(), Unavailable> {
+        self.ask(|reply| Command::Bulk(batch, reply)).await
+    }
+
+    /// Do what clients want; done when it is durable and found.
+    pub(super) async fn write(
+        &self,
+        operations: Vec<Operation>,
+    ) -> Result<Vec<Outcome>, Unavailable> {
+        self.ask(|reply| Command::Write(operations, reply)).await
+    }
+
+    /// Delete indices with all their documents.
+    pub(super) async fn delete(&self, names: Vec<Box<str>>) -> Result<(), Unavailable> {
+        self.ask(|reply| Command::Delete(names, reply)).await
+    }
+
+    /// Make everything that was taken durable and found.
+    pub(super) async fn refresh(&self) -> Result<(), Unavailable> {
+        self.ask(Command::Refresh).await
+    }
+
+    /// Everything below is durable.
+    pub(super) fn durable(&self, partition: u32) -> watch::Receiver<u64> {
+        self.durable.subscribe(partition)
+    }
+
+    /// Why the store takes nothing now, while that is so.
+    pub(super) fn trouble(&self) -> Option<Arc<Unavailable>> {
+        self.trouble.load_full()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Unavailable> {
+        let stopped = || Unavailable("the store is stopping".to_owned());
+        let permit = Arc::clone(&self.room)
+            .acquire_owned()
+            .await
+            .map_err(|_| stopped())?;
+        let (reply, answer) = oneshot::channel();
+        self.sender
+            .as_ref()
+            .ok_or_else(stopped)?
+            .send((command(reply), permit))
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Writer {
+    /// What was taken is committed before the data folder is let go.
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+/// For each partition of the buffer, the first number that is not durable.
+#[derive(Default)]
+struct Durable(Mutex<HashMap<u32, watch::Sender<u64>>>);
+
+impl Durable {
+    fn subscribe(&self, partition: u32) -> watch::Receiver<u64> {
+        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.entry(partition).or_default().subscribe()
+    }
+
+    fn advance(&self, partition: u32, next: u64) {
+        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = senders.entry(partition).or_default();
+        sender.send_modify(|known| *known = next);
+    }
+}
+
+struct Failure {
+    reason: Unavailable,
+    retry_at: Instant,
+    backoff: Duration,
+}
+
+struct Worker {
+    catalog: Arc<Catalog>,
+    open: OpenPartitions,
+    fields: Fields,
+    settings: WriterSettings,
+    durable: Arc<Durable>,
+    /// Put in, and in no commit yet.
+    unacknowledged: Vec<Batch>,
+    unacknowledged_bytes: u64,
+    /// Why nothing is taken, for those who ask.
+    trouble: Arc<ArcSwapOption<Unavailable>>,
+    /// Clients that the next commit answers.
+    waiting: Vec<Box<dyn FnOnce(Result<(), Unavailable>) + Send>>,
+    dirty_since: Option<Instant>,
+    failure: Option<Failure>,
+}
+
+/// A record of the buffer on its way into a partition.
+struct Incoming {
+    key: Key,
+    document: TantivyDocument,
+    time_of_receipt: bool,
+}
+
+impl Worker {
+    fn run(mut self, commands: &Receiver<(Command, OwnedSemaphorePermit)>) {
+        loop {
+            // While clients wait, the commit waits only for what already came.
+            let patience = if self.waiting.is_empty() {
+                self.next_wake()
+            } else {
+                Duration::ZERO
+            };
+            match commands.recv_timeout(patience) {
+                Ok((command, permit)) => {
+                    self.handle(command);
+                    drop(permit);
+                }
+                Err(RecvTimeoutError::Timeout) if !self.waiting.is_empty() => self.commit(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Instant::now();
+            if self.failure.as_ref().is_some_and(|it| it.retry_at <= now) {
+                self.recover();
+            }
+            let late = self
+                .dirty_since
+                .is_some_and(|since| now >= since + self.settings.commit_interval);
+            if late || self.unacknowledged_bytes >= self.settings.memory_bytes / 2 {
+                self.commit();
+            }
+            self.open.close_idle(now);
+        }
+        self.commit();
+    }
+
+    fn next_wake(&self) -> Duration {
+        let now = Instant::now();
+        let commit = self
+            .dirty_since
+            .map(|since| since + self.settings.commit_interval);
+        let retry = self.failure.as_ref().map(|failure| failure.retry_at);
+        [commit, retry]
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(now))
+            .fold(HOUSEKEEPING, Duration::min)
+    }
+
+    fn handle(&mut self, command: Command) {
+        if let Some(failure) = &self.failure {
+            let reason = failure.reason.clone();
+            match command {
+                Command::Bulk(_, reply) | Command::Delete(_, reply) | Command::Refresh(reply) => {
+                    answer(reply, Err(reason));
+                }
+                Command::Write(_, reply) => answer(reply, Err(reason)),
+            }
+            return;
+        }
+        match command {
+            Command::Bulk(batch, reply) => {
+                let result = self.bulk(batch);
+                if let Err(reason) = &result {
+                    self.fail(reason.clone());
+                }
+                answer(reply, result);
+            }
+            Command::Write(operations, reply) => match self.write(operations) {
+                Ok(outcomes) => {
+                    self.waiting
+                        .push(Box::new(|result| answer(reply, result.map(|()| outcomes))));
+                }
+                Err(reason) => {
+                    self.fail(reason.clone());
+                    answer(reply, Err(reason));
+                }
+            },
+            Command::Delete(names, reply) => {
+                let result = self.delete(&names);
+                if let Err(reason) = &result {
+                    self.fail(reason.clone());
+                }
+                answer(reply, result);
+            }
+            Command::Refresh(reply) => {
+                self.waiting.push(Box::new(|result| answer(reply, result)));
+            }
+        }
+    }
+
+    fn bulk(&mut self, batch: Batch) -> Result<(), Unavailable> {
+        self.put(&batch)?;
+        self.dirty_since.get_or_insert_with(Instant::now);
+        let bytes: usize = batch.records.iter().map(bytes::Bytes::len).sum();
+        self.unacknowledged_bytes += bytes as u64;
+        self.unacknowledged.push(batch);
+        Ok(())
+    }
+
+    /// Put the records of a batch in that are not there.
+    fn put(&mut self, batch: &Batch) -> Result<(), Unavailable> {
+        // By partition, so that a batch from many days opens each writer once.
+        let mut by_partition: BTreeMap<Box<str>, Vec<Incoming>> = BTreeMap::new();
+        let mut names = HashMap::new();
+        for record in &batch.records {
+            match incoming(record, &self.fields, &mut names) {
+                Ok(incoming) => by_partition
+                    .entry(partition_of(&incoming.key.index).into())
+                    .or_default()
+                    .push(incoming),
+                Err(error) => {
+                    metrics::counter!("mscp_log_store_rejected_records_total").increment(1);
+                    tracing::warn!(%error, "a record of the buffer cannot be stored");
+                }
+            }
+        }
+        for (name, records) in by_partition {
+            self.put_in(&name, records)?;
+        }
+        Ok(())
+    }
+
+    fn put_in(&mut self, name: &str, records: Vec<Incoming>) -> Result<(), Unavailable> {
+        let received_before = self.received_the_day_before(&records)?;
+        self.make_room(name)?;
+        let open = self.open.writing(name)?;
+        let present = present_of(open, records.iter().map(|record| &record.key))?;
+        for record in records {
+            let again = present.contains(&record.key)
+                || received_before.contains(&record.key)
+                || open.seen.known(&record.key) == Known::Present;
+            if again {
+                metrics::counter!("mscp_log_store_duplicate_records_total").increment(1);
+            } else {
+                open.add(record.key, record.document)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records whose time is only when they were received may have come before
+    /// midnight already, under the name of that day's index.
+    fn received_the_day_before(
+        &mut self,
+        records: &[Incoming],
+    ) -> Result<HashSet<Key>, Unavailable> {
+        let pairs: Vec<(Key, &Key)> = records
+            .iter()
+            .filter(|record| record.time_of_receipt)
+            .filter_map(|record| {
+                let index = day_before(&record.key.index)?.into();
+                let id = record.key.id.clone();
+                Some((Key { index, id }, &record.key))
+            })
+            .collect();
+        let Some((first, _)) = pairs.first() else {
+            return Ok(HashSet::new());
+        };
+        let Some(open) = self.open.reading(partition_of(&first.index))? else {
+            return Ok(HashSet::new());
+        };
+        let present = present_of(open, pairs.iter().map(|(before, _)| before))?;
+        let again = pairs
+            .iter()
+            .filter(|(before, _)| present.contains(before))
+            .map(|(_, now)| (*now).clone());
+        Ok(again.collect())
+    }
+
+    /// Writers are few: where all of them hold something, commit it first.
+    fn make_room(&mut self, name: &str) -> Result<(), Unavailable> {
+        if self.open.has_room_for(name) {
+            return Ok(());
+        }
+        self.try_commit()
+    }
+
+    fn write(&mut self, operations: Vec<Operation>) -> Result<Vec<Outcome>, Unavailable> {
+        let mut outcomes = vec![Outcome::NotFound; operations.len()];
+        let mut by_partition: BTreeMap<Box<str>, Vec<(usize, Operation)>> = BTreeMap::new();
+        for (place, operation) in operations.into_iter().enumerate() {
+            by_partition
+                .entry(partition_of(&operation.key().index).into())
+                .or_default()
+                .push((place, operation));
+        }
+        for (name, operations) in by_partition {
+            self.make_room(&name)?;
+            for operation in &operations {
+                if let (_, Operation::Delete { key }) = operation {
+                    // An index outlives its last document.
+                    if self.catalog.has_index(&key.index)? {
+                        self.catalog.keep_index(&key.index)?;
+                    }
+                }
+            }
+            let open = self.open.writing(&name)?;
+            write_in(open, operations, &mut outcomes)?;
+        }
+        self.dirty_since.get_or_insert_with(Instant::now);
+        Ok(outcomes)
+    }
+
+    fn delete(&mut self, names: &[Box<str>]) -> Result<(), Unavailable> {
+        self.try_commit()?;
+        let mut by_partition: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for name in names {
+            by_partition
+                .entry(partition_of(name))
+                .or_default()
+                .push(name);
+        }
+        for (name, indices) in by_partition {
+            let Some(partition) = self.catalog.partition(name)? else {
+                continue;
+            };
+            let snapshot = partition.snapshot();
+            let here = snapshot.indices()?;
+            if here.keys().all(|index| indices.contains(&&**index)) {
+                self.open.close(name)?;
+                self.catalog.remove_partition(name)?;
+                continue;
+            }
+            self.make_room(name)?;
+            let open = self.open.writing(name)?;
+            for index in indices {
+                open.delete_index(index)?;
+            }
+        }
+        self.try_commit()?;
+        for name in names {
+            self.catalog.forget_index(name)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
+        if let Err(reason) = self.try_commit() {
+            self.fail(reason);
+        }
+    }
+
+    /// Commit all that was touched, and say so to all who wait for it.
+    fn try_commit(&mut self) -> Result<(), Unavailable> {
+        self.open.commit()?;
+        self.dirty_since = None;
+        self.unacknowledged_bytes = 0;
+        for batch in self.unacknowledged.drain(..) {
+            self.durable
+                .advance(batch.position.partition, batch.position.next);
+        }
+        for answer in self.waiting.drain(..) {
+            answer(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Let go of everything that no commit has; [`Worker::recover`] puts the
+    /// batches in again.
+    fn fail(&mut self, reason: Unavailable) {
+        metrics::counter!("mscp_log_store_failures_total").increment(1);
+        tracing::error!(%reason, "the store cannot write");
+        self.open.abandon();
+        self.dirty_since = None;
+        for answer in self.waiting.drain(..) {
+            answer(Err(reason.clone()));
+        }
+        let backoff = self
+            .failure
+            .as_ref()
+            .map_or(FIRST_RETRY, |failure| (failure.backoff * 2).min(LAST_RETRY));
+        self.trouble.store(Some(Arc::new(reason.clone())));
+        self.failure = Some(Failure {
+            reason,
+            retry_at: Instant::now() + backoff,
+            backoff,
+        });
+    }
+
+    fn recover(&mut self) {
+        let batches = std::mem::take(&mut self.unacknowledged);
+        let put = batches.iter().try_for_each(|batch| self.put(batch));
+        // In front of the commit, which takes them as durable.
+        self.unacknowledged = batches;
+        match put.and_then(|()| self.try_commit()) {
+            Ok(()) => {
+                self.failure = None;
+                self.trouble.store(None);
+                tracing::info!("the store writes again");
+            }
+            Err(reason) => self.fail(reason),
+        }
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: Result<T, Unavailable>) {
+    // Nobody may be waiting any more; then nobody needs to know.
+    let _ = reply.send(result);
+}
+
+/// Which of `keys` are there, as far as a look-up must tell.
+fn present_of<'k>(
+    open: &Open,
+    keys: impl Iterator<Item = &'k Key>,
+) -> Result<HashSet<Key>, Unavailable> {
+    let mut present = HashSet::new();
+    let mut doubtful = HashSet::new();
+    for key in keys {
+        match open.seen.known(key) {
+            Known::Present => {
+                present.insert(key.clone());
+            }
+            Known::Doubtful => {
+                doubtful.insert(key.clone());
+            }
+            Known::Absent => {}
+        }
+    }
+    present.extend(open.look_up(&doubtful)?);
+    Ok(present)
+}
+
+/// Operations act one after the other, but only the last state of a document
+/// is written, and what was there before is deleted in one pass.
+fn write_in(
+    open: &mut Open,
+    operations: Vec<(usize, Operation)>,
+    outcomes: &mut [Outcome],
+) -> Result<(), Unavailable> {
+    let before = present_of(
+        open,
+        operations.iter().map(|(_, operation)| operation.key()),
+    )?;
+    let mut now: HashMap<Key, Option<TantivyDocument>> = HashMap::new();
+    let mut order = Vec::new();
+    for (place, operation) in operations {
+        let key = operation.key().clone();
+        let present = match now.get(&key) {
+            Some(state) => state.is_some(),
+            None => before.contains(&key),
+        };
+        let (outcome, state) = match operation {
+            Operation::Put { create: true, .. } if present => (Outcome::Conflict, None),
+            Operation::Put { document, .. } if present => (Outcome::Updated, Some(Some(document))),
+            Operation::Put { document, .. } => (Outcome::Created, Some(Some(document))),
+            Operation::Delete { .. } if present => (Outcome::Deleted, Some(None)),
+            Operation::Delete { .. } => (Outcome::NotFound, None),
+        };
+        outcomes[place] = outcome;
+        if let Some(state) = state
+            && now.insert(key.clone(), state).is_none()
+        {
+            order.push(key);
+        }
+    }
+    let replaced: Vec<Key> = order
+        .iter()
+        .filter(|key| before.contains(key))
+        .cloned()
+        .collect();
+    open.delete(replaced)?;
+    for key in order {
+        if let Some(Some(document)) = now.remove(&key) {
+            open.add(key, document)?;
+        }
+    }
+    Ok(())
+}
+
+/// Read a record of the buffer. `names` keeps one copy of each index name.
+fn incoming(
+    record: &[u8],
+    fields: &Fields,
+    names: &mut HashMap<String, Arc<str>>,
+) -> Result<Incoming, DocumentError> {
+    let mut prepared = documents::prepare(record, fields, documents::Id::Own)?;
+    let missing = |field: &str| DocumentError::missing(field);
+    let base = prepared.index.take().ok_or_else(|| missing("index"))?;
+    let timestamp_ms = prepared.timestamp_ms.ok_or_else(|| missing("@timestamp"))?;
+    let day = Day::of_us(timestamp_ms.saturating_mul(1_000));
+    let name = format!("{base}-{day}");
+    let index = match names.get(&name) {
+        Some(index) => Arc::clone(index),
+        None => {
+            check_name(&name).map_err(DocumentError::new)?;
+            let index: Arc<str> = name.as_str().into();
+            names.insert(name, Arc::clone(&index));
+            index
+        }
+    };
+    prepared.document.add_text(fields.index, &*index);
+    let id: DocumentId = prepared.id;
+    Ok(Incoming {
+        key: Key { index, id },
+        document: prepared.document,
+        time_of_receipt: prepared.time_of_receipt,
+    })
+}
