@@ -137,12 +137,18 @@ impl Identity {
                 HashError::Busy => LoginError::Delayed { retry_after_s: 1 },
                 HashError::Failed(_) => unavailable(&error),
             })?;
+        // What is no account's e-mail may be a password typed into the wrong field.
+        let subject = match &credential {
+            Some(_) => email,
+            None => "unknown account",
+        };
         let id = credential
+            .as_ref()
             .filter(|known| matches && !known.disabled && !known.service)
-            .map(|known| known.id);
+            .map(|known| known.id.clone());
         let Some(id) = id else {
             self.note(Entry {
-                subject: email.to_owned(),
+                subject: subject.to_owned(),
                 address: Some(peer),
                 action: "token.root",
                 target: String::new(),

@@ -12,15 +12,15 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A replica's knowledge of the keys is at most this old, in seconds.
-pub const REFRESH_S: i64 = 30;
+pub(super) const REFRESH_S: i64 = 30;
 
 /// A key is `next` at least this long, in seconds: two refreshes, so that one
 /// that fails does not leave a replica without the key.
-pub const PUBLISHED_S: i64 = 2 * REFRESH_S;
+pub(super) const PUBLISHED_S: i64 = 2 * REFRESH_S;
 
 /// How long after the last `exp` a retired key stays, in seconds: the largest
 /// leeway a verifier may have.
-pub const LINGER_S: i64 = 60;
+pub(super) const LINGER_S: i64 = 60;
 
 /// Where in its life a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,20 +109,20 @@ pub struct NotYet {
 
 /// All keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ring {
+pub(super) struct Ring {
     keys: Vec<KeyState>,
 }
 
 impl Ring {
     /// A ring of keys as they were kept.
     #[must_use]
-    pub fn new(keys: Vec<KeyState>) -> Self {
+    pub(super) fn new(keys: Vec<KeyState>) -> Self {
         Self { keys }
     }
 
     /// The first keys ever: nothing was signed, so one may sign at once.
     #[must_use]
-    pub fn first(now_s: i64, active: String, next: String) -> Self {
+    pub(super) fn first(now_s: i64, active: String, next: String) -> Self {
         let mut signing = KeyState::next(active, now_s);
         signing.activate(now_s);
         Self::new(vec![signing, KeyState::next(next, now_s)])
@@ -130,19 +130,19 @@ impl Ring {
 
     /// The keys, in no order.
     #[must_use]
-    pub fn keys(&self) -> &[KeyState] {
+    pub(super) fn keys(&self) -> &[KeyState] {
         &self.keys
     }
 
     /// The key that signs.
     #[must_use]
-    pub fn active(&self) -> Option<&KeyState> {
+    pub(super) fn active(&self) -> Option<&KeyState> {
         self.in_state(State::Active)
     }
 
     /// Whether the active key has signed for `period_s`, and the next one may.
     #[must_use]
-    pub fn is_due(&self, now_s: i64, period_s: i64) -> bool {
+    pub(super) fn is_due(&self, now_s: i64, period_s: i64) -> bool {
         let signed_long = self.active().is_none_or(|key| {
             let since = key.activated_s.unwrap_or(key.created_s);
             now_s.saturating_sub(since) >= period_s
@@ -154,7 +154,7 @@ impl Ring {
     ///
     /// # Errors
     /// When the next key is too young.
-    pub fn rotate(&self, now_s: i64, kid: String) -> Result<Self, NotYet> {
+    pub(super) fn rotate(&self, now_s: i64, kid: String) -> Result<Self, NotYet> {
         let wait_s = self.wait_s(now_s);
         if wait_s > 0 {
             return Err(NotYet { wait_s });
@@ -166,7 +166,7 @@ impl Ring {
     /// where one is needed. A revoked active key is replaced by the next one at
     /// once, however young: signing must go on. `None` when there is no such key.
     #[must_use]
-    pub fn revoke(&self, kid: &str, now_s: i64, new: [String; 2]) -> Option<Self> {
+    pub(super) fn revoke(&self, kid: &str, now_s: i64, new: [String; 2]) -> Option<Self> {
         let place = self.keys.iter().position(|key| key.kid == kid)?;
         let mut ring = self.clone();
         let gone = ring.keys.remove(place);
@@ -186,7 +186,7 @@ impl Ring {
 
     /// A copy without the retired keys of which no token is valid any more.
     #[must_use]
-    pub fn swept(&self, now_s: i64) -> Self {
+    pub(super) fn swept(&self, now_s: i64) -> Self {
         let keep = |key: &&KeyState| {
             key.state != State::Retired || key.last_exp_s.saturating_add(LINGER_S) >= now_s
         };
