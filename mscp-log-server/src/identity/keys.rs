@@ -305,8 +305,8 @@ mod tests {
             self.known[replica] = (self.now_s, self.ring.clone());
         }
 
-        fn apply(&mut self, step: Step) {
-            match step {
+        fn apply(&mut self, step: &Step) {
+            match *step {
                 Step::Wait(seconds) => self.now_s += seconds,
                 Step::Issue { replica, ttl_s } => {
                     let exp_s = self.now_s + ttl_s;
@@ -376,7 +376,7 @@ mod tests {
         ) {
             let mut world = World::new();
             for step in steps {
-                world.apply(step);
+                world.apply(&step);
                 world.check();
             }
         }
@@ -385,10 +385,10 @@ mod tests {
         fn keys_that_nothing_needs_do_not_pile_up(rounds in 1..60usize) {
             let mut world = World::new();
             for _ in 0..rounds {
-                world.apply(Step::Issue { replica: 0, ttl_s: 3_600 });
-                world.apply(Step::Wait(86_400));
-                world.apply(Step::Rotate);
-                world.apply(Step::Sweep);
+                world.apply(&Step::Issue { replica: 0, ttl_s: 3_600 });
+                world.apply(&Step::Wait(86_400));
+                world.apply(&Step::Rotate);
+                world.apply(&Step::Sweep);
                 prop_assert!(world.ring.keys.len() <= 3);
             }
         }
