@@ -1,0 +1,545 @@
+//! Aggregations in the form in which Elasticsearch answers.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use mscp_log_core::query::ast::Order;
+use mscp_log_core::query::date_math::{Formats, Zone};
+use serde_json::{Map, Value, json};
+
+use super::super::error::EsError;
+use super::super::target::Kind as FieldKind;
+use super::merged::{Bucket, Key, Merged, Numbers, Partial};
+use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Shown, Terms};
+
+/// The `aggregations` of an answer.
+pub(crate) fn render(plan: &Plan, merged: Merged) -> Result<Value, EsError> {
+    let mut writer = Writer {
+        buckets: 0,
+        limit: plan.max_buckets,
+    };
+    writer.all(&plan.nodes, merged.parts)
+}
+
+struct Writer {
+    buckets: usize,
+    limit: usize,
+}
+
+impl Writer {
+    fn all(&mut self, nodes: &[Node], parts: Vec<Partial>) -> Result<Value, EsError> {
+        let mut parts = parts.into_iter();
+        let mut all = Map::new();
+        for node in nodes {
+            let part = parts.next().unwrap_or_else(|| empty(node));
+            let mut value = self.one(node, part)?;
+            if let Some(meta) = &node.meta {
+                value["meta"] = meta.clone();
+            }
+            all.insert(node.name.clone(), value);
+        }
+        Ok(Value::Object(all))
+    }
+
+    fn one(&mut self, node: &Node, part: Partial) -> Result<Value, EsError> {
+        match (&node.kind, part) {
+            (Kind::Terms(terms), Partial::Keyed(buckets)) => self.terms(node, terms, buckets),
+            (Kind::Histogram(plan), Partial::Keyed(buckets)) => self.histogram(node, plan, buckets),
+            (Kind::Ranges(ranges), Partial::Placed(buckets)) => self.ranges(node, ranges, buckets),
+            (Kind::Filter(_) | Kind::Missing(_), Partial::Placed(mut buckets)) => {
+                self.count(1)?;
+                let bucket = buckets.pop().unwrap_or_default();
+                self.bucket(node, bucket).map(Value::Object)
+            }
+            (
+                Kind::Filters {
+                    filters,
+                    keyed,
+                    other,
+                },
+                Partial::Placed(buckets),
+            ) => {
+                self.count(buckets.len())?;
+                let names = filters.iter().map(|(name, _)| name).chain(other);
+                if *keyed {
+                    let mut all = Map::new();
+                    for (name, bucket) in names.zip(buckets) {
+                        let value = self.bucket(node, bucket)?;
+                        all.insert(name.clone(), Value::Object(value));
+                    }
+                    return Ok(json!({"buckets": all}));
+                }
+                let values = buckets
+                    .into_iter()
+                    .map(|bucket| self.bucket(node, bucket))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(json!({"buckets": values}))
+            }
+            (Kind::Numbers { shown, format, .. }, Partial::Numbers(numbers)) => {
+                Ok(shown_numbers(*shown, &numbers, format.as_ref()))
+            }
+            (Kind::Values { .. }, Partial::Numbers(numbers)) => Ok(json!({"value": numbers.count})),
+            (Kind::Distinct { .. }, Partial::Distinct(values)) => {
+                Ok(json!({"value": values.len()}))
+            }
+            _ => Err(EsError::internal("parts of different aggregations")),
+        }
+    }
+
+    fn count(&mut self, buckets: usize) -> Result<(), EsError> {
+        self.buckets = self.buckets.saturating_add(buckets);
+        if self.buckets > self.limit {
+            return Err(EsError::too_many_buckets(self.limit));
+        }
+        Ok(())
+    }
+
+    /// `doc_count` and the aggregations below.
+    fn bucket(&mut self, node: &Node, bucket: Bucket) -> Result<Map<String, Value>, EsError> {
+        let mut value = match self.all(&node.below, bucket.below)? {
+            Value::Object(value) => value,
+            _ => Map::new(),
+        };
+        value.insert("doc_count".to_owned(), json!(bucket.count));
+        Ok(value)
+    }
+
+    fn terms(
+        &mut self,
+        node: &Node,
+        terms: &Terms,
+        buckets: HashMap<Key, Bucket>,
+    ) -> Result<Value, EsError> {
+        let total: u64 = buckets.values().map(|bucket| bucket.count).sum();
+        let mut sorted: Vec<(Key, Bucket)> = buckets
+            .into_iter()
+            .filter(|(_, bucket)| bucket.count >= terms.min_doc_count)
+            .collect();
+        sort(&mut sorted, &terms.order, &node.below);
+        sorted.truncate(terms.size);
+        self.count(sorted.len())?;
+        let shown: u64 = sorted.iter().map(|(_, bucket)| bucket.count).sum();
+        let is_date = terms
+            .field
+            .as_ref()
+            .is_some_and(|field| field.kind == FieldKind::Date);
+        let mut values = Vec::with_capacity(sorted.len());
+        for (key, bucket) in sorted {
+            let mut value = self.bucket(node, bucket)?;
+            match key {
+                Key::Number(number) => {
+                    if let (true, Some(format)) = (is_date, &terms.format) {
+                        let text = format.write(number, &Zone::default());
+                        value.insert("key_as_string".to_owned(), json!(text));
+                    }
+                    value.insert("key".to_owned(), json!(number));
+                }
+                Key::Text(text) => {
+                    value.insert("key".to_owned(), json!(text));
+                }
+            }
+            if terms.show_error {
+                value.insert("doc_count_error_upper_bound".to_owned(), json!(0));
+            }
+            values.push(Value::Object(value));
+        }
+        // Buckets below `min_doc_count` count among the others only where they
+        // were cut off by `size`, which Elasticsearch cannot tell apart either.
+        Ok(json!({
+            "doc_count_error_upper_bound": 0,
+            "sum_other_doc_count": total - shown,
+            "buckets": values,
+        }))
+    }
+
+    fn histogram(
+        &mut self,
+        node: &Node,
+        plan: &Buckets,
+        mut buckets: HashMap<Key, Bucket>,
+    ) -> Result<Value, EsError> {
+        if plan.min_doc_count == 0 {
+            self.fill(plan, &mut buckets)?;
+        }
+        let mut sorted: Vec<(Key, Bucket)> = buckets
+            .into_iter()
+            .filter(|(_, bucket)| bucket.count >= plan.min_doc_count)
+            .collect();
+        sorted.sort_by(|left, right| left.0.cmp(&right.0));
+        if !plan.order.is_empty() {
+            sort(&mut sorted, &plan.order, &node.below);
+        }
+        self.count(sorted.len())?;
+        let mut named = Map::new();
+        let mut listed = Vec::with_capacity(sorted.len());
+        for (key, bucket) in sorted {
+            let Key::Number(number) = key else { continue };
+            let mut value = self.bucket(node, bucket)?;
+            let name = match &plan.cut {
+                Cut::Dates(_) => {
+                    let text = plan.format.write(number, &plan.zone);
+                    value.insert("key_as_string".to_owned(), json!(text));
+                    value.insert("key".to_owned(), json!(number));
+                    text
+                }
+                Cut::Numbers { width, offset } => {
+                    let begin = number as f64 * width + offset;
+                    value.insert("key".to_owned(), json!(begin));
+                    double(begin)
+                }
+            };
+            if plan.keyed {
+                named.insert(name, Value::Object(value));
+            } else {
+                listed.push(Value::Object(value));
+            }
+        }
+        Ok(if plan.keyed {
+            json!({"buckets": named})
+        } else {
+            json!({"buckets": listed})
+        })
+    }
+
+    /// Put in the buckets between the first and the last that no document lies in.
+    fn fill(&self, plan: &Buckets, buckets: &mut HashMap<Key, Bucket>) -> Result<(), EsError> {
+        let numbers = buckets.keys().filter_map(|key| match key {
+            Key::Number(number) => Some(*number),
+            Key::Text(_) => None,
+        });
+        let (low, high) = plan.extended;
+        let first = numbers.clone().chain(low).min();
+        let last = numbers.chain(high).max();
+        let (Some(mut key), Some(last)) = (first, last) else {
+            return Ok(());
+        };
+        let mut filled = 0;
+        while key <= last {
+            buckets.entry(Key::Number(key)).or_default();
+            filled += 1;
+            if self.buckets + filled > self.limit {
+                return Err(EsError::too_many_buckets(self.limit));
+            }
+            key = match &plan.cut {
+                Cut::Dates(rounding) => rounding.next(key),
+                Cut::Numbers { .. } => key + 1,
+            };
+        }
+        Ok(())
+    }
+
+    fn ranges(
+        &mut self,
+        node: &Node,
+        plan: &Ranges,
+        buckets: Vec<Bucket>,
+    ) -> Result<Value, EsError> {
+        self.count(buckets.len())?;
+        let mut named = Map::new();
+        let mut listed = Vec::with_capacity(buckets.len());
+        for (range, bucket) in plan.ranges.iter().zip(buckets) {
+            let mut value = self.bucket(node, bucket)?;
+            let text = |end: Option<f64>| match (end, &plan.dates) {
+                (None, _) => "*".to_owned(),
+                (Some(end), Some((format, zone))) => format.write(end as i64, zone),
+                (Some(end), None) => double(end),
+            };
+            for (name, end) in [("from", range.from), ("to", range.to)] {
+                if let Some(end) = end {
+                    value.insert(name.to_owned(), json!(end));
+                    if plan.dates.is_some() {
+                        value.insert(format!("{name}_as_string"), json!(text(Some(end))));
+                    }
+                }
+            }
+            let key = range
+                .key
+                .clone()
+                .unwrap_or_else(|| format!("{}-{}", text(range.from), text(range.to)));
+            if plan.keyed {
+                named.insert(key, Value::Object(value));
+            } else {
+                value.insert("key".to_owned(), json!(key));
+                listed.push(Value::Object(value));
+            }
+        }
+        Ok(if plan.keyed {
+            json!({"buckets": named})
+        } else {
+            json!({"buckets": listed})
+        })
+    }
+}
+
+/// A number as Java writes a double.
+fn double(value: f64) -> String {
+    json!(value).to_string()
+}
+
+/// What an aggregation finds where there is nothing.
+fn empty(node: &Node) -> Partial {
+    let placed = |count: usize| Partial::Placed((0..count).map(|_| Bucket::default()).collect());
+    match &node.kind {
+        Kind::Terms(_) | Kind::Histogram(_) => Partial::Keyed(HashMap::new()),
+        Kind::Ranges(ranges) => placed(ranges.ranges.len()),
+        Kind::Filter(_) | Kind::Missing(_) => placed(1),
+        Kind::Filters { filters, other, .. } => {
+            placed(filters.len() + usize::from(other.is_some()))
+        }
+        Kind::Numbers { .. } | Kind::Values { .. } => Partial::Numbers(Numbers::default()),
+        Kind::Distinct { .. } => Partial::Distinct(Default::default()),
+    }
+}
+
+fn shown_numbers(shown: Shown, numbers: &Numbers, format: Option<&Formats>) -> Value {
+    let any = numbers.count > 0;
+    let avg = any.then(|| numbers.sum / numbers.count as f64);
+    let least = any.then_some(numbers.least);
+    let greatest = any.then_some(numbers.greatest);
+    let text = |value: f64| format.map(|format| format.write(value as i64, &Zone::default()));
+    let single = |value: Option<f64>| {
+        let mut answer = json!({"value": value});
+        if let Some(text) = value.and_then(text) {
+            answer["value_as_string"] = json!(text);
+        }
+        answer
+    };
+    let stats = || {
+        let mut answer = json!({
+            "count": numbers.count,
+            "min": least,
+            "max": greatest,
+            "avg": avg,
+            "sum": numbers.sum,
+        });
+        for (name, value) in [
+            ("min", least),
+            ("max", greatest),
+            ("avg", avg),
+            ("sum", any.then_some(numbers.sum)),
+        ] {
+            if let Some(text) = value.and_then(text) {
+                answer[format!("{name}_as_string")] = json!(text);
+            }
+        }
+        answer
+    };
+    match shown {
+        Shown::Min => single(least),
+        Shown::Max => single(greatest),
+        Shown::Avg => single(avg),
+        Shown::Sum => single(Some(numbers.sum)),
+        Shown::Stats => stats(),
+        Shown::Extended(sigma) => {
+            let mut answer = stats();
+            extend(&mut answer, numbers, avg, sigma);
+            answer
+        }
+    }
+}
+
+fn extend(answer: &mut Value, numbers: &Numbers, avg: Option<f64>, sigma: f64) {
+    let count = numbers.count as f64;
+    let spread = avg.map(|_| (numbers.squares - numbers.sum * numbers.sum / count).max(0.0));
+    let population = spread.map(|spread| spread / count);
+    // One value has no variance of a sample; Elasticsearch says `NaN`, which
+    // JSON has as a string.
+    let sampling = spread.map(|spread| {
+        if numbers.count > 1 {
+            json!(spread / (count - 1.0))
+        } else {
+            json!("NaN")
+        }
+    });
+    let deviation = population.map(f64::sqrt);
+    let sampled = sampling.as_ref().map(|variance| match variance.as_f64() {
+        Some(variance) => json!(variance.sqrt()),
+        None => json!("NaN"),
+    });
+    let bound = |times: f64, deviation: Option<f64>| {
+        avg.zip(deviation)
+            .map(|(avg, deviation)| json!(avg + times * deviation))
+    };
+    let sampled_deviation = sampled.as_ref().and_then(Value::as_f64);
+    let sampled_bound = |times: f64| match (avg, sampled_deviation) {
+        (Some(_), None) => Some(json!("NaN")),
+        _ => bound(times, sampled_deviation),
+    };
+    answer["sum_of_squares"] = json!(avg.map(|_| numbers.squares));
+    answer["variance"] = json!(population);
+    answer["variance_population"] = json!(population);
+    answer["variance_sampling"] = json!(sampling);
+    answer["std_deviation"] = json!(deviation);
+    answer["std_deviation_population"] = json!(deviation);
+    answer["std_deviation_sampling"] = json!(sampled);
+    answer["std_deviation_bounds"] = json!({
+        "upper": bound(sigma, deviation),
+        "lower": bound(-sigma, deviation),
+        "upper_population": bound(sigma, deviation),
+        "lower_population": bound(-sigma, deviation),
+        "upper_sampling": sampled_bound(sigma),
+        "lower_sampling": sampled_bound(-sigma),
+    });
+}
+
+/// Buckets in the order that was asked for, those that are equal by key.
+fn sort(buckets: &mut [(Key, Bucket)], order: &[(String, Order)], below: &[Node]) {
+    enum By {
+        Count,
+        Key,
+        Path(Path),
+    }
+    let by: Vec<(By, Order)> = order
+        .iter()
+        .filter_map(|(path, order)| {
+            let by = match path.as_str() {
+                "_count" => By::Count,
+                "_key" | "_term" | "_time" => By::Key,
+                path => By::Path(Path::new(path, below)?),
+            };
+            Some((by, *order))
+        })
+        .collect();
+    buckets.sort_by(|left, right| {
+        for (by, order) in &by {
+            let directed = |found: Ordering| match order {
+                Order::Asc => found,
+                Order::Desc => found.reverse(),
+            };
+            let found = match by {
+                By::Count => directed(left.1.count.cmp(&right.1.count)),
+                By::Key => directed(left.0.cmp(&right.0)),
+                By::Path(path) => {
+                    let (left, right) = (path.value(&left.1), path.value(&right.1));
+                    match (left.is_nan(), right.is_nan()) {
+                        (false, false) => directed(left.total_cmp(&right)),
+                        // What has no number comes last either way.
+                        (left, right) => left.cmp(&right),
+                    }
+                }
+            };
+            if found != Ordering::Equal {
+                return found;
+            }
+        }
+        left.0.cmp(&right.0)
+    });
+}
+
+/// The way from a bucket to a number below it: `slow>latency.avg`.
+pub(super) struct Path {
+    steps: Vec<usize>,
+    end: End,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Count,
+    Distinct,
+    Min,
+    Max,
+    Avg,
+    Sum,
+    Values,
+    Variance,
+    Deviation,
+}
+
+impl Path {
+    /// The way that `path` says below a bucket with `nodes`; `None` where it
+    /// does not lead to one number.
+    pub(super) fn new(path: &str, nodes: &[Node]) -> Option<Self> {
+        let mut steps = Vec::new();
+        let mut nodes = nodes;
+        let mut parts = path.split('>').peekable();
+        loop {
+            let part = parts.next()?;
+            let find = |name: &str| nodes.iter().position(|node| node.name == name);
+            if parts.peek().is_some() {
+                let place = find(part)?;
+                if !matches!(nodes[place].kind, Kind::Filter(_) | Kind::Missing(_)) {
+                    return None;
+                }
+                steps.push(place);
+                nodes = &nodes[place].below;
+                continue;
+            }
+            let (place, property) = match find(part) {
+                Some(place) => (place, None),
+                None => {
+                    let (name, property) = part
+                        .strip_suffix(']')
+                        .and_then(|part| part.split_once('['))
+                        .or_else(|| part.rsplit_once('.'))?;
+                    (find(name)?, Some(property))
+                }
+            };
+            steps.push(place);
+            let end = End::of(&nodes[place].kind, property)?;
+            return Some(Self { steps, end });
+        }
+    }
+
+    fn value(&self, bucket: &Bucket) -> f64 {
+        let mut bucket = bucket;
+        let Some((last, ways)) = self.steps.split_last() else {
+            return f64::NAN;
+        };
+        for step in ways {
+            match bucket.below.get(*step) {
+                Some(Partial::Placed(buckets)) if !buckets.is_empty() => bucket = &buckets[0],
+                _ => return f64::NAN,
+            }
+        }
+        match bucket.below.get(*last) {
+            Some(Partial::Placed(buckets)) => buckets.first().map_or(0.0, |b| b.count as f64),
+            Some(Partial::Distinct(values)) => values.len() as f64,
+            Some(Partial::Numbers(numbers)) => self.end.of_numbers(numbers),
+            _ => f64::NAN,
+        }
+    }
+}
+
+impl End {
+    fn of(kind: &Kind, property: Option<&str>) -> Option<Self> {
+        Some(match (kind, property) {
+            (Kind::Filter(_) | Kind::Missing(_), None | Some("_count")) => Self::Count,
+            (Kind::Distinct { .. }, None | Some("value")) => Self::Distinct,
+            (Kind::Values { .. }, None | Some("value")) => Self::Values,
+            (Kind::Numbers { shown, .. }, None | Some("value")) => match shown {
+                Shown::Min => Self::Min,
+                Shown::Max => Self::Max,
+                Shown::Avg => Self::Avg,
+                Shown::Sum => Self::Sum,
+                Shown::Stats | Shown::Extended(_) => return None,
+            },
+            (Kind::Numbers { shown, .. }, Some(property)) => match (shown, property) {
+                (Shown::Stats | Shown::Extended(_), "min") => Self::Min,
+                (Shown::Stats | Shown::Extended(_), "max") => Self::Max,
+                (Shown::Stats | Shown::Extended(_), "avg") => Self::Avg,
+                (Shown::Stats | Shown::Extended(_), "sum") => Self::Sum,
+                (Shown::Stats | Shown::Extended(_), "count") => Self::Values,
+                (Shown::Extended(_), "variance") => Self::Variance,
+                (Shown::Extended(_), "std_deviation") => Self::Deviation,
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+
+    fn of_numbers(self, numbers: &Numbers) -> f64 {
+        let count = numbers.count as f64;
+        let variance = || numbers.squares / count - (numbers.sum / count).powi(2);
+        match self {
+            Self::Values => count,
+            Self::Sum => numbers.sum,
+            _ if numbers.count == 0 => f64::NAN,
+            Self::Min => numbers.least,
+            Self::Max => numbers.greatest,
+            Self::Avg => numbers.sum / count,
+            Self::Variance => variance(),
+            Self::Deviation => variance().max(0.0).sqrt(),
+            Self::Count | Self::Distinct => f64::NAN,
+        }
+    }
+}

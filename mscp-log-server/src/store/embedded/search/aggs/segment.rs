@@ -1,0 +1,794 @@
+//! Aggregations over the columns of one segment.
+//!
+//! Documents come in blocks. Each aggregation gives every document of a block
+//! a bucket and hands (document, bucket) pairs to those below it.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use tantivy::query::{EnableScoring, Scorer, Weight};
+use tantivy::{DocId, SegmentReader};
+
+use super::super::super::ids::DocumentId;
+use super::super::collect::contains;
+use super::super::columns::Values;
+use super::super::compile::scalar_text;
+use super::super::error::EsError;
+use super::super::target::Target;
+use super::merged::{Bucket, Key, Merged, Numbers, Partial};
+use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Terms};
+use super::rounding::Remembered;
+use super::table::{Budget, Table};
+
+/// The key of documents without a value, where those are counted.
+const MISSING: u64 = u64::MAX;
+
+/// The queries of a plan's filters over one partition.
+#[derive(Default)]
+pub(crate) struct Weights(Vec<Box<dyn Weight>>);
+
+/// The aggregations of a search while it runs.
+pub(crate) struct Running<'a> {
+    plan: &'a Plan,
+    merged: Merged,
+    budget: Budget,
+}
+
+impl Plan {
+    /// The filters over the partition of `scoring`.
+    pub(crate) fn weights(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Weights> {
+        let weights = self.filters.iter().map(|filter| filter.weight(scoring));
+        Ok(Weights(weights.collect::<tantivy::Result<_>>()?))
+    }
+}
+
+impl<'a> Running<'a> {
+    pub(crate) fn new(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            merged: Merged::default(),
+            budget: Budget::new(plan.memory_bytes),
+        }
+    }
+
+    /// The aggregations over one segment.
+    pub(crate) fn open(
+        &self,
+        segment: &SegmentReader,
+        weights: &Weights,
+    ) -> tantivy::Result<Result<Segment<'a>, EsError>> {
+        let mut scorers = Vec::with_capacity(weights.0.len());
+        for weight in &weights.0 {
+            scorers.push(Some(weight.scorer(segment, 1.0)?));
+        }
+        Ok(self
+            .plan
+            .nodes
+            .iter()
+            .map(|node| Collecting::open(node, segment, &mut scorers))
+            .collect::<Result<_, _>>()
+            .map(|nodes| Segment {
+                nodes,
+                mark: self.budget.mark(),
+                top: Vec::new(),
+            }))
+    }
+
+    /// Count a block of documents.
+    pub(crate) fn collect(
+        &mut self,
+        segment: &mut Segment<'_>,
+        docs: &[DocId],
+    ) -> Result<(), EsError> {
+        segment.top.resize(docs.len().max(segment.top.len()), 0);
+        for node in &mut segment.nodes {
+            node.collect(docs, &segment.top[..docs.len()], &mut self.budget)?;
+        }
+        Ok(())
+    }
+
+    /// Add what a segment found to the whole.
+    pub(crate) fn close(&mut self, segment: Segment<'_>) -> Result<(), EsError> {
+        let mut parts = Vec::with_capacity(segment.nodes.len());
+        for node in segment.nodes {
+            parts.extend(node.harvest(1)?);
+        }
+        self.budget.release(segment.mark);
+        self.merged.add(parts, &mut self.budget)
+    }
+
+    /// What all segments found.
+    pub(crate) fn finish(self) -> Merged {
+        self.merged
+    }
+}
+
+/// The aggregations of a search over one segment.
+pub(crate) struct Segment<'a> {
+    nodes: Vec<Collecting<'a>>,
+    mark: usize,
+    /// The bucket above the top ones, for each document of a block.
+    top: Vec<u32>,
+}
+
+/// One aggregation over one segment.
+struct Collecting<'a> {
+    node: &'a Node,
+    how: How<'a>,
+    below: Vec<Collecting<'a>>,
+    /// What goes to those below.
+    docs: Vec<DocId>,
+    buckets: Vec<u32>,
+}
+
+enum How<'a> {
+    Terms {
+        terms: &'a Terms,
+        values: Values,
+        table: Table,
+        ids: Interned,
+        scratch: Vec<u64>,
+    },
+    Histogram {
+        plan: &'a Buckets,
+        values: Values,
+        remembered: Option<Remembered<'a>>,
+        table: Table,
+        scratch: Vec<u64>,
+    },
+    Ranges {
+        plan: &'a Ranges,
+        values: Values,
+        placed: Placed,
+    },
+    Filters {
+        scorers: Vec<Box<dyn Scorer>>,
+        other: bool,
+        placed: Placed,
+    },
+    Missing {
+        values: Values,
+        placed: Placed,
+    },
+    Numbers {
+        values: Values,
+        missing: Option<f64>,
+        found: Vec<Numbers>,
+    },
+    Counted {
+        values: Values,
+        missing: bool,
+        found: Vec<Numbers>,
+        scratch: Vec<u64>,
+    },
+    Distinct {
+        values: Values,
+        missing: Option<u64>,
+        table: Table,
+    },
+}
+
+/// Ids by numbers.
+#[derive(Default)]
+struct Interned {
+    numbers: HashMap<u128, u64>,
+    texts: Vec<Box<str>>,
+}
+
+impl Interned {
+    fn number(&mut self, key: u128, id: impl FnOnce() -> DocumentId) -> u64 {
+        let texts = &mut self.texts;
+        *self.numbers.entry(key).or_insert_with(|| {
+            texts.push(id().to_string().into());
+            texts.len() as u64 - 1
+        })
+    }
+}
+
+/// Buckets of which there are as many below each bucket above.
+struct Placed {
+    width: u32,
+    counts: Vec<u64>,
+}
+
+impl Placed {
+    fn new(width: usize) -> Self {
+        Self {
+            width: width as u32,
+            counts: Vec::new(),
+        }
+    }
+
+    fn count(&mut self, parent: u32, place: usize, budget: &mut Budget) -> Result<u32, EsError> {
+        let bucket = parent * self.width + place as u32;
+        let needed = (parent as usize + 1) * self.width as usize;
+        if self.counts.len() < needed {
+            budget.take((needed - self.counts.len()) * 8)?;
+            self.counts.resize(needed, 0);
+        }
+        self.counts[bucket as usize] += 1;
+        Ok(bucket)
+    }
+}
+
+fn open(segment: &SegmentReader, field: Option<&Target>) -> Result<Values, EsError> {
+    match field {
+        Some(target) => Values::open(segment, target),
+        None => Ok(Values::Nothing),
+    }
+}
+
+impl<'a> Collecting<'a> {
+    fn open(
+        node: &'a Node,
+        segment: &SegmentReader,
+        scorers: &mut [Option<Box<dyn Scorer>>],
+    ) -> Result<Self, EsError> {
+        let mut scorer = |place: usize| {
+            scorers
+                .get_mut(place)
+                .and_then(Option::take)
+                .ok_or_else(|| EsError::internal("a filter was not opened"))
+        };
+        let how = match &node.kind {
+            Kind::Terms(terms) => {
+                let values = open(segment, terms.field.as_ref())?;
+                let table = match &values {
+                    Values::Keywords(keywords) => Table::dense(&keywords.places()),
+                    _ => Table::default(),
+                };
+                How::Terms {
+                    terms,
+                    values,
+                    table,
+                    ids: Interned::default(),
+                    scratch: Vec::new(),
+                }
+            }
+            Kind::Histogram(plan) => How::Histogram {
+                values: open(segment, plan.field.as_ref())?,
+                remembered: match &plan.cut {
+                    Cut::Dates(rounding) => Some(Remembered::new(rounding)),
+                    Cut::Numbers { .. } => None,
+                },
+                plan,
+                table: Table::default(),
+                scratch: Vec::new(),
+            },
+            Kind::Ranges(plan) => How::Ranges {
+                values: open(segment, plan.field.as_ref())?,
+                placed: Placed::new(plan.ranges.len()),
+                plan,
+            },
+            Kind::Filter(place) => How::Filters {
+                scorers: vec![scorer(*place)?],
+                other: false,
+                placed: Placed::new(1),
+            },
+            Kind::Filters { filters, other, .. } => How::Filters {
+                scorers: filters
+                    .iter()
+                    .map(|(_, place)| scorer(*place))
+                    .collect::<Result<_, _>>()?,
+                other: other.is_some(),
+                placed: Placed::new(filters.len() + usize::from(other.is_some())),
+            },
+            Kind::Missing(field) => How::Missing {
+                values: open(segment, field.as_ref())?,
+                placed: Placed::new(1),
+            },
+            Kind::Numbers { field, missing, .. } => How::Numbers {
+                values: open(segment, field.as_ref())?,
+                missing: *missing,
+                found: Vec::new(),
+            },
+            Kind::Values { field, missing } => How::Counted {
+                values: open(segment, field.as_ref())?,
+                missing: *missing,
+                found: Vec::new(),
+                scratch: Vec::new(),
+            },
+            Kind::Distinct { field, missing } => {
+                let values = open(segment, field.as_ref())?;
+                let missing = missing.as_ref().map(|value| {
+                    let text = scalar_text(value);
+                    match (&values, text.parse::<i64>()) {
+                        (Values::Numbers(_), Ok(number)) => number as u64,
+                        _ => hash(&text),
+                    }
+                });
+                let table = match &values {
+                    Values::Keywords(keywords) => Table::dense(&keywords.places()),
+                    _ => Table::default(),
+                };
+                How::Distinct {
+                    values,
+                    missing,
+                    table,
+                }
+            }
+        };
+        let below = node
+            .below
+            .iter()
+            .map(|node| Self::open(node, segment, scorers))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            node,
+            how,
+            below,
+            docs: Vec::new(),
+            buckets: Vec::new(),
+        })
+    }
+
+    /// Count `docs`, each in the bucket above that `parents` says. Documents
+    /// come in their order, some of them more than once.
+    fn collect(
+        &mut self,
+        docs: &[DocId],
+        parents: &[u32],
+        budget: &mut Budget,
+    ) -> Result<(), EsError> {
+        let (out_docs, out_buckets) = (&mut self.docs, &mut self.buckets);
+        out_docs.clear();
+        out_buckets.clear();
+        let deep = !self.below.is_empty();
+        let mut hand_on = |doc: DocId, bucket: u32| {
+            if deep {
+                out_docs.push(doc);
+                out_buckets.push(bucket);
+            }
+        };
+        let pairs = docs.iter().copied().zip(parents.iter().copied());
+        match &mut self.how {
+            How::Terms {
+                terms,
+                values,
+                table,
+                ids,
+                scratch,
+            } => {
+                for (doc, parent) in pairs {
+                    let mut any = false;
+                    match &*values {
+                        Values::Keywords(keywords) if keywords.is_single() => {
+                            if let Some(place) = keywords.of(doc).next() {
+                                any = true;
+                                hand_on(doc, table.count(parent, place, budget)?);
+                            }
+                        }
+                        Values::Ids(column) => {
+                            any = true;
+                            let number = ids.number(column.key(doc), || column.id(doc));
+                            hand_on(doc, table.count(parent, number, budget)?);
+                        }
+                        values => {
+                            distinct(values, doc, scratch);
+                            for key in scratch.iter() {
+                                any = true;
+                                hand_on(doc, table.count(parent, *key, budget)?);
+                            }
+                        }
+                    }
+                    if !any && terms.missing.is_some() {
+                        let key = missing_key(terms, values);
+                        hand_on(doc, table.count(parent, key, budget)?);
+                    }
+                }
+            }
+            How::Histogram {
+                plan,
+                values,
+                remembered,
+                table,
+                scratch,
+            } => {
+                for (doc, parent) in pairs {
+                    scratch.clear();
+                    if let Values::Numbers(column) = &*values {
+                        for value in column.values_for_doc(doc) {
+                            plan.place(value, remembered.as_mut(), scratch);
+                        }
+                        if let (true, Some(missing)) = (scratch.is_empty(), plan.missing)
+                            && column.first(doc).is_none()
+                        {
+                            plan.place(missing, remembered.as_mut(), scratch);
+                        }
+                    } else if let Some(missing) = plan.missing {
+                        plan.place(missing, remembered.as_mut(), scratch);
+                    }
+                    scratch.dedup();
+                    for key in scratch.iter() {
+                        hand_on(doc, table.count(parent, *key, budget)?);
+                    }
+                }
+            }
+            How::Ranges {
+                plan,
+                values,
+                placed,
+            } => {
+                let mut numbers = Vec::new();
+                for (doc, parent) in pairs {
+                    numbers.clear();
+                    if let Values::Numbers(column) = &*values {
+                        numbers.extend(column.values_for_doc(doc).map(|value| value as f64));
+                    }
+                    if numbers.is_empty() {
+                        numbers.extend(plan.missing);
+                    }
+                    for (place, range) in plan.ranges.iter().enumerate() {
+                        let within = numbers.iter().any(|value| {
+                            range.from.is_none_or(|from| *value >= from)
+                                && range.to.is_none_or(|to| *value < to)
+                        });
+                        if within {
+                            hand_on(doc, placed.count(parent, place, budget)?);
+                        }
+                    }
+                }
+            }
+            How::Filters {
+                scorers,
+                other,
+                placed,
+            } => {
+                for (doc, parent) in pairs {
+                    let mut any = false;
+                    for (place, scorer) in scorers.iter_mut().enumerate() {
+                        if contains(scorer.as_mut(), doc) {
+                            any = true;
+                            hand_on(doc, placed.count(parent, place, budget)?);
+                        }
+                    }
+                    if *other && !any {
+                        hand_on(doc, placed.count(parent, scorers.len(), budget)?);
+                    }
+                }
+            }
+            How::Missing { values, placed } => {
+                for (doc, parent) in pairs {
+                    if !has_value(values, doc) {
+                        hand_on(doc, placed.count(parent, 0, budget)?);
+                    }
+                }
+            }
+            How::Numbers {
+                values,
+                missing,
+                found,
+            } => {
+                for (doc, parent) in pairs {
+                    let numbers = slot(found, parent, budget)?;
+                    let mut any = false;
+                    if let Values::Numbers(column) = &*values {
+                        for value in column.values_for_doc(doc) {
+                            any = true;
+                            numbers.add(value as f64);
+                        }
+                    }
+                    if let (false, Some(missing)) = (any, *missing) {
+                        numbers.add(missing);
+                    }
+                }
+            }
+            How::Counted {
+                values,
+                missing,
+                found,
+                scratch,
+            } => {
+                for (doc, parent) in pairs {
+                    let numbers = slot(found, parent, budget)?;
+                    let count = match &*values {
+                        Values::Numbers(column) => column.values_for_doc(doc).count(),
+                        values => {
+                            distinct(values, doc, scratch);
+                            scratch.len()
+                        }
+                    };
+                    numbers.count += (count as u64).max(u64::from(*missing));
+                }
+            }
+            How::Distinct {
+                values,
+                missing,
+                table,
+            } => {
+                for (doc, parent) in pairs {
+                    let mut any = false;
+                    match &*values {
+                        Values::Nothing => {}
+                        Values::Numbers(column) => {
+                            for value in column.values_for_doc(doc) {
+                                any = true;
+                                table.bucket(parent, value as u64, budget)?;
+                            }
+                        }
+                        Values::Keywords(keywords) => {
+                            for place in keywords.of(doc) {
+                                any = true;
+                                table.bucket(parent, place, budget)?;
+                            }
+                        }
+                        Values::Ids(column) => {
+                            any = true;
+                            let key = column.key(doc);
+                            table.bucket(parent, key as u64 ^ (key >> 64) as u64, budget)?;
+                        }
+                    }
+                    if let (false, true) = (any, missing.is_some()) {
+                        table.bucket(parent, MISSING, budget)?;
+                    }
+                }
+            }
+        }
+        if deep && !self.docs.is_empty() {
+            for below in &mut self.below {
+                below.collect(&self.docs, &self.buckets, budget)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found, for each of the buckets above.
+    fn harvest(self, parents: usize) -> Result<Vec<Partial>, EsError> {
+        match self.how {
+            How::Terms {
+                terms,
+                values,
+                mut table,
+                ids,
+                ..
+            } => {
+                if terms.min_doc_count == 0
+                    && let Values::Keywords(keywords) = &values
+                {
+                    let mut budget = Budget::new(usize::MAX);
+                    for parent in 0..parents as u32 {
+                        for place in keywords.places() {
+                            table.bucket(parent, place, &mut budget)?;
+                        }
+                    }
+                }
+                let names = term_keys(terms, &values, &table, &ids)?;
+                keyed(self.below, &table, parents, |bucket| {
+                    names.get(&table.keys[bucket].1).cloned()
+                })
+            }
+            How::Histogram { table, .. } => keyed(self.below, &table, parents, |bucket| {
+                Some(Key::Number(table.keys[bucket].1 as i64))
+            }),
+            How::Ranges { placed, .. }
+            | How::Filters { placed, .. }
+            | How::Missing { placed, .. } => by_place(self.below, &placed, parents),
+            How::Numbers { mut found, .. } | How::Counted { mut found, .. } => {
+                found.resize(parents, Numbers::default());
+                Ok(found.into_iter().map(Partial::Numbers).collect())
+            }
+            How::Distinct {
+                values,
+                missing,
+                table,
+            } => distinct_values(&values, missing, &table, parents),
+        }
+        .map_err(|error: EsError| {
+            tracing::debug!(aggregation = %self.node.name, %error, "an aggregation failed");
+            error
+        })
+    }
+}
+
+impl Buckets {
+    /// The bucket of one value, where it is within the hard bounds.
+    fn place(&self, value: i64, remembered: Option<&mut Remembered<'_>>, keys: &mut Vec<u64>) {
+        let within = self.hard.0.is_none_or(|low| value as f64 >= low)
+            && self.hard.1.is_none_or(|high| value as f64 <= high);
+        if !within {
+            return;
+        }
+        let key = match (&self.cut, remembered) {
+            (Cut::Numbers { width, offset }, _) => ((value as f64 - offset) / width).floor() as i64,
+            (Cut::Dates(_), Some(remembered)) => remembered.floor(value),
+            (Cut::Dates(rounding), None) => rounding.floor(value),
+        };
+        keys.push(key as u64);
+    }
+}
+
+/// The keys of a document's values, each once.
+fn distinct(values: &Values, doc: DocId, keys: &mut Vec<u64>) {
+    keys.clear();
+    match values {
+        Values::Nothing => {}
+        Values::Numbers(column) => keys.extend(column.values_for_doc(doc).map(|v| v as u64)),
+        Values::Keywords(keywords) => keys.extend(keywords.of(doc)),
+        Values::Ids(_) => keys.push(0),
+    }
+    if keys.len() > 1 {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+}
+
+fn has_value(values: &Values, doc: DocId) -> bool {
+    match values {
+        Values::Nothing => false,
+        Values::Numbers(column) => column.first(doc).is_some(),
+        Values::Keywords(keywords) => keywords.of(doc).next().is_some(),
+        Values::Ids(_) => true,
+    }
+}
+
+fn slot<'f>(
+    found: &'f mut Vec<Numbers>,
+    parent: u32,
+    budget: &mut Budget,
+) -> Result<&'f mut Numbers, EsError> {
+    let place = parent as usize;
+    if found.len() <= place {
+        budget.take((place + 1 - found.len()) * size_of::<Numbers>())?;
+        found.resize(place + 1, Numbers::default());
+    }
+    Ok(&mut found[place])
+}
+
+/// The key for documents without a value: a number among numbers.
+fn missing_key(terms: &Terms, values: &Values) -> u64 {
+    match (values, terms.missing.as_deref()) {
+        (Values::Numbers(_), Some(text)) => text.parse::<i64>().map_or(MISSING, |n| n as u64),
+        _ => MISSING,
+    }
+}
+
+/// The values behind the keys of a table, but for those that are not wanted.
+fn term_keys(
+    terms: &Terms,
+    values: &Values,
+    table: &Table,
+    ids: &Interned,
+) -> Result<HashMap<u64, Key>, EsError> {
+    let mut keys: Vec<u64> = table.keys.iter().map(|(_, key)| *key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let numeric = terms.field.as_ref().is_some_and(|field| {
+        matches!(
+            field.kind,
+            super::super::target::Kind::Long | super::super::target::Kind::Date
+        )
+    });
+    let mut names = HashMap::with_capacity(keys.len());
+    let mut name = |key: u64, text: &str| {
+        if terms.selects(text) {
+            let value = match text.parse() {
+                Ok(number) if numeric => Key::Number(number),
+                _ => Key::Text(text.into()),
+            };
+            names.insert(key, value);
+        }
+    };
+    if !matches!(values, Values::Numbers(_))
+        && keys.last() == Some(&MISSING)
+        && let Some(missing) = &terms.missing
+    {
+        keys.pop();
+        name(MISSING, missing);
+    }
+    match values {
+        Values::Nothing => {}
+        Values::Numbers(_) => {
+            for key in keys {
+                name(key, &(key as i64).to_string());
+            }
+        }
+        Values::Ids(_) => {
+            for key in keys {
+                if let Some(text) = ids.texts.get(key as usize) {
+                    name(key, text);
+                }
+            }
+        }
+        Values::Keywords(keywords) => {
+            let mut rest = keys.iter();
+            keywords.texts(&keys, |text| {
+                if let Some(key) = rest.next() {
+                    name(*key, text);
+                }
+            })?;
+        }
+    }
+    Ok(names)
+}
+
+/// The buckets of a table by their keys, below each bucket above.
+fn keyed(
+    below: Vec<Collecting<'_>>,
+    table: &Table,
+    parents: usize,
+    key: impl Fn(usize) -> Option<Key>,
+) -> Result<Vec<Partial>, EsError> {
+    let mut parts = parts_below(below, table.keys.len())?;
+    let mut found: Vec<HashMap<Key, Bucket>> = (0..parents).map(|_| HashMap::new()).collect();
+    for (bucket, (parent, _)) in table.keys.iter().enumerate() {
+        let Some(key) = key(bucket) else { continue };
+        let below = parts.iter_mut().filter_map(|part| part[bucket].take());
+        let value = Bucket {
+            count: table.counts[bucket],
+            below: below.collect(),
+        };
+        found[*parent as usize].insert(key, value);
+    }
+    Ok(found.into_iter().map(Partial::Keyed).collect())
+}
+
+fn by_place(
+    below: Vec<Collecting<'_>>,
+    placed: &Placed,
+    parents: usize,
+) -> Result<Vec<Partial>, EsError> {
+    let width = placed.width as usize;
+    let mut parts = parts_below(below, parents * width)?;
+    let found = (0..parents).map(|parent| {
+        let buckets = (parent * width..(parent + 1) * width).map(|bucket| {
+            let below = parts.iter_mut().filter_map(|part| part[bucket].take());
+            Bucket {
+                count: placed.counts.get(bucket).copied().unwrap_or(0),
+                below: below.collect(),
+            }
+        });
+        Partial::Placed(buckets.collect())
+    });
+    Ok(found.collect())
+}
+
+/// What each of `below` found, by bucket.
+fn parts_below(
+    below: Vec<Collecting<'_>>,
+    buckets: usize,
+) -> Result<Vec<Vec<Option<Partial>>>, EsError> {
+    below
+        .into_iter()
+        .map(|below| Ok(below.harvest(buckets)?.into_iter().map(Some).collect()))
+        .collect()
+}
+
+fn distinct_values(
+    values: &Values,
+    missing: Option<u64>,
+    table: &Table,
+    parents: usize,
+) -> Result<Vec<Partial>, EsError> {
+    let mut hashes: HashMap<u64, u64> = HashMap::new();
+    if let Values::Keywords(keywords) = values {
+        let mut keys: Vec<u64> = table.keys.iter().map(|(_, key)| *key).collect();
+        keys.retain(|key| *key != MISSING);
+        keys.sort_unstable();
+        keys.dedup();
+        let mut rest = keys.iter();
+        keywords.texts(&keys, |text| {
+            if let Some(key) = rest.next() {
+                hashes.insert(*key, hash(text));
+            }
+        })?;
+    }
+    let mut found: Vec<HashSet<u64>> = (0..parents).map(|_| HashSet::new()).collect();
+    for (parent, key) in &table.keys {
+        let value = match (values, missing) {
+            (Values::Keywords(_), Some(missing)) if *key == MISSING => missing,
+            (Values::Nothing, Some(missing)) => missing,
+            (Values::Numbers(_), Some(missing)) if *key == MISSING => missing,
+            (Values::Keywords(_), _) => hashes.get(key).copied().unwrap_or(*key),
+            _ => *key,
+        };
+        found[*parent as usize].insert(value);
+    }
+    Ok(found.into_iter().map(Partial::Distinct).collect())
+}
+
+/// A hash that is the same in every segment of one search.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,525 @@
+//! One pass over the segments: hits, their number, and aggregations together.
+
+use std::cmp::Ordering;
+use std::time::Instant;
+
+use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Scorer, Weight};
+use tantivy::schema::Field;
+use tantivy::{
+    COLLECT_BLOCK_BUFFER_LEN, DocAddress, DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term,
+};
+
+use super::aggs;
+use super::compile::Compiled;
+use super::error::EsError;
+use super::sort::{Plan, Raw, SegmentKeys};
+use super::term_scan::is_out_of_time;
+
+/// How many blocks of documents are visited between two looks at the clock.
+const BLOCKS_PER_LOOK: usize = 16;
+
+/// What a search collects.
+pub(crate) struct Wanted<'a> {
+    pub(crate) post_filter: Option<&'a Compiled>,
+    pub(crate) order: &'a Plan,
+    /// Hits to keep: `from` and `size` together.
+    pub(crate) hits: usize,
+    /// Up to where hits are counted; `None` is all of them.
+    pub(crate) count_up_to: Option<u64>,
+    pub(crate) scores: bool,
+    pub(crate) min_score: Option<f32>,
+    pub(crate) terminate_after: Option<u64>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) aggs: Option<&'a aggs::Plan>,
+}
+
+/// One partition as it is searched: its searcher, and the query that keeps
+/// other indices of it out.
+pub(crate) struct Part<'a> {
+    pub(crate) searcher: &'a Searcher,
+    pub(crate) query: Compiled,
+}
+
+/// A hit.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) values: Vec<Raw>,
+    pub(crate) score: f32,
+    /// The partition, by its place among those that were asked.
+    pub(crate) part: usize,
+    pub(crate) address: DocAddress,
+}
+
+/// What was collected.
+#[derive(Default)]
+pub(crate) struct Collected {
+    /// The best hits in order.
+    pub(crate) hits: Vec<Found>,
+    /// How many there are; not more than one beyond the limit of counting.
+    pub(crate) total: u64,
+    pub(crate) max_score: Option<f32>,
+    pub(crate) timed_out: bool,
+    pub(crate) terminated_early: bool,
+    pub(crate) aggregations: Option<serde_json::Value>,
+}
+
+/// Visit all parts, those first that may have the best hits.
+pub(crate) fn collect(parts: &[Part<'_>], wanted: &Wanted<'_>) -> Result<Collected, EsError> {
+    let statistics = Statistics(parts.iter().map(|part| part.searcher).collect());
+    let mut visits = Vec::new();
+    for (place, part) in parts.iter().enumerate() {
+        for ordinal in 0..part.searcher.segment_readers().len() {
+            visits.push(Visit::new(place, ordinal as u32, part.searcher, wanted)?);
+        }
+    }
+    visits.sort_by(|left, right| match (left.best, right.best) {
+        (Some(left), Some(right)) => left.cmp(&right),
+        _ => Ordering::Equal,
+    });
+
+    let mut collector = Collector {
+        wanted,
+        found: Collected::default(),
+        running: wanted.aggs.map(aggs::Running::new),
+    };
+    let mut weights: Vec<Option<Weights>> = parts.iter().map(|_| None).collect();
+    for visit in visits {
+        if collector.is_done(visit.best) {
+            continue;
+        }
+        let part = &parts[visit.part];
+        let outcome = Weights::of(&mut weights[visit.part], part, wanted, &statistics)
+            .and_then(|weights| collector.visit(&visit, part, weights));
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(Stop::OutOfTime) => {
+                collector.found.timed_out = true;
+                break;
+            }
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+    if let (Some(plan), Some(running)) = (wanted.aggs, collector.running) {
+        collector.found.aggregations = Some(aggs::render(plan, running.finish())?);
+    }
+    Ok(collector.found)
+}
+
+/// Why a visit ended before its end.
+enum Stop {
+    OutOfTime,
+    Failed(EsError),
+}
+
+impl From<tantivy::TantivyError> for Stop {
+    fn from(error: tantivy::TantivyError) -> Self {
+        if is_out_of_time(&error) {
+            Self::OutOfTime
+        } else {
+            Self::Failed(error.into())
+        }
+    }
+}
+
+impl From<EsError> for Stop {
+    fn from(error: EsError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A segment that is to be visited.
+struct Visit<'a> {
+    part: usize,
+    ordinal: u32,
+    keys: SegmentKeys<'a>,
+    best: Option<i128>,
+}
+
+impl<'a> Visit<'a> {
+    fn new(
+        part: usize,
+        ordinal: u32,
+        searcher: &Searcher,
+        wanted: &Wanted<'a>,
+    ) -> Result<Self, EsError> {
+        let position = (part as i128) << 47 | i128::from(ordinal) << 32;
+        let keys = wanted
+            .order
+            .open(searcher.segment_reader(ordinal), position)?;
+        Ok(Self {
+            part,
+            ordinal,
+            best: keys.best(),
+            keys,
+        })
+    }
+}
+
+/// The compiled queries of one partition.
+struct Weights {
+    query: Box<dyn Weight>,
+    post_filter: Option<Box<dyn Weight>>,
+    filters: aggs::Weights,
+}
+
+impl Weights {
+    fn of<'a>(
+        slot: &'a mut Option<Self>,
+        part: &Part<'_>,
+        wanted: &Wanted<'_>,
+        statistics: &Statistics<'_>,
+    ) -> Result<&'a Self, Stop> {
+        if slot.is_none() {
+            let plain = EnableScoring::disabled_from_searcher(part.searcher);
+            let scoring = if wanted.scores {
+                EnableScoring::enabled_from_statistics_provider(statistics, part.searcher)
+            } else {
+                plain
+            };
+            *slot = Some(Self {
+                query: part.query.weight(scoring)?,
+                post_filter: match wanted.post_filter {
+                    Some(filter) => Some(filter.weight(plain)?),
+                    None => None,
+                },
+                filters: match wanted.aggs {
+                    Some(plan) => plan.weights(plain)?,
+                    None => aggs::Weights::default(),
+                },
+            });
+        }
+        slot.as_ref()
+            .ok_or_else(|| Stop::Failed(EsError::internal("a query was not compiled")))
+    }
+}
+
+struct Collector<'a> {
+    wanted: &'a Wanted<'a>,
+    found: Collected,
+    running: Option<aggs::Running<'a>>,
+}
+
+impl Collector<'_> {
+    fn counted_enough(&self) -> bool {
+        self.wanted
+            .count_up_to
+            .is_some_and(|limit| self.found.total > limit)
+    }
+
+    /// Whether a segment whose best value is `best` can add nothing.
+    fn is_done(&self, best: Option<i128>) -> bool {
+        self.wanted.aggs.is_none()
+            && self.wanted.terminate_after.is_none()
+            && self.counted_enough()
+            && self.cannot_enter(best)
+    }
+
+    fn threshold(&self) -> Option<i128> {
+        if self.found.hits.len() < self.wanted.hits {
+            return None;
+        }
+        let last = self.found.hits.last()?;
+        self.wanted.order.primary(&last.values)
+    }
+
+    fn cannot_enter(&self, best: Option<i128>) -> bool {
+        if self.wanted.hits == 0 {
+            return true;
+        }
+        if self.wanted.scores {
+            return false;
+        }
+        match (self.threshold(), best) {
+            (Some(worst), Some(best)) => best > worst,
+            _ => false,
+        }
+    }
+
+    /// Visit one segment; `false` where the search is to end here.
+    fn visit(
+        &mut self,
+        visit: &Visit<'_>,
+        part: &Part<'_>,
+        weights: &Weights,
+    ) -> Result<bool, Stop> {
+        let segment = part.searcher.segment_reader(visit.ordinal);
+        let wanted = self.wanted;
+        let enter = !self.cannot_enter(visit.best);
+        let only_count = wanted.aggs.is_none() && !enter;
+        if only_count
+            && wanted.post_filter.is_none()
+            && wanted.min_score.is_none()
+            && wanted.terminate_after.is_none()
+            && wanted.count_up_to.is_none()
+        {
+            self.found.total += u64::from(weights.query.count(segment)?);
+            return Ok(!self.is_late());
+        }
+
+        let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
+        let mut post = match &weights.post_filter {
+            Some(weight) => Some(weight.scorer(segment, 1.0)?),
+            None => None,
+        };
+        let mut aggregator = match &self.running {
+            Some(running) => Some(running.open(segment, &weights.filters)??),
+            None => None,
+        };
+        let mut best = Best::new(&visit.keys, wanted.hits, self.threshold());
+        let mut blocks = 0_usize;
+        let mut go_on = true;
+        let mut late = false;
+        while docs.next_block() {
+            if let (Some(running), Some(aggregator)) = (&mut self.running, &mut aggregator) {
+                running.collect(aggregator, &docs.docs)?;
+            }
+            if let Some(post) = &mut post {
+                docs.keep(|doc| contains(post.as_mut(), doc));
+            }
+            self.found.total += docs.docs.len() as u64;
+            if enter {
+                for (place, doc) in docs.docs.iter().enumerate() {
+                    let score = docs.scores.get(place).copied().unwrap_or(0.0);
+                    best.offer(*doc, score);
+                    if wanted.scores {
+                        let highest = self.found.max_score.get_or_insert(score);
+                        *highest = highest.max(score);
+                    }
+                }
+            }
+            if let Some(limit) = wanted.terminate_after
+                && self.found.total >= limit
+            {
+                self.found.terminated_early = true;
+                go_on = false;
+                break;
+            }
+            if only_count && self.counted_enough() {
+                break;
+            }
+            blocks += 1;
+            if blocks.is_multiple_of(BLOCKS_PER_LOOK) && self.is_late() {
+                late = true;
+                break;
+            }
+        }
+        if let (Some(running), Some(aggregator)) = (&mut self.running, aggregator) {
+            running.close(aggregator)?;
+        }
+        self.merge(best, visit)?;
+        if let Some(limit) = wanted.count_up_to {
+            self.found.total = self.found.total.min(limit.saturating_add(1));
+        }
+        if late || self.is_late() {
+            return Err(Stop::OutOfTime);
+        }
+        Ok(go_on)
+    }
+
+    fn is_late(&self) -> bool {
+        self.wanted
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn merge(&mut self, best: Best<'_>, visit: &Visit<'_>) -> Result<(), EsError> {
+        let before = self.found.hits.len();
+        for (doc, score) in best.into_docs() {
+            self.found.hits.push(Found {
+                values: visit.keys.raw(doc, score)?,
+                score,
+                part: visit.part,
+                address: DocAddress::new(visit.ordinal, doc),
+            });
+        }
+        if self.found.hits.len() > before {
+            let order = self.wanted.order;
+            self.found.hits.sort_by(|left, right| {
+                order
+                    .compare(&left.values, &right.values)
+                    .then_with(|| (left.part, left.address).cmp(&(right.part, right.address)))
+            });
+            self.found.hits.truncate(self.wanted.hits);
+        }
+        Ok(())
+    }
+}
+
+/// The documents of a query in one segment, block by block.
+struct Docs<'a> {
+    scorer: Box<dyn Scorer>,
+    segment: &'a SegmentReader,
+    with_scores: bool,
+    min_score: Option<f32>,
+    docs: Vec<DocId>,
+    scores: Vec<f32>,
+    buffer: [DocId; COLLECT_BLOCK_BUFFER_LEN],
+    done: bool,
+}
+
+impl<'a> Docs<'a> {
+    fn open(
+        segment: &'a SegmentReader,
+        weight: &dyn Weight,
+        wanted: &Wanted<'_>,
+    ) -> Result<Self, Stop> {
+        Ok(Self {
+            scorer: weight.scorer(segment, 1.0)?,
+            segment,
+            with_scores: wanted.scores,
+            min_score: wanted.min_score,
+            docs: Vec::with_capacity(COLLECT_BLOCK_BUFFER_LEN),
+            scores: Vec::new(),
+            buffer: [0; COLLECT_BLOCK_BUFFER_LEN],
+            done: false,
+        })
+    }
+
+    /// Read the next block; `false` at the end. A block may be empty.
+    fn next_block(&mut self) -> bool {
+        if self.done {
+            return false;
+        }
+        self.docs.clear();
+        self.scores.clear();
+        if self.with_scores {
+            while self.docs.len() < COLLECT_BLOCK_BUFFER_LEN {
+                let doc = self.scorer.doc();
+                if doc == TERMINATED {
+                    self.done = true;
+                    break;
+                }
+                if !self.segment.is_deleted(doc) {
+                    let score = self.scorer.score();
+                    if self.min_score.is_none_or(|least| score >= least) {
+                        self.docs.push(doc);
+                        self.scores.push(score);
+                    }
+                }
+                self.scorer.advance();
+            }
+            return true;
+        }
+        let count = self.scorer.fill_buffer(&mut self.buffer);
+        self.done = count < COLLECT_BLOCK_BUFFER_LEN;
+        match self.segment.alive_bitset() {
+            None => self.docs.extend_from_slice(&self.buffer[..count]),
+            Some(alive) => self.docs.extend(
+                self.buffer[..count]
+                    .iter()
+                    .filter(|doc| alive.is_alive(**doc)),
+            ),
+        }
+        true
+    }
+
+    fn keep(&mut self, mut keep: impl FnMut(DocId) -> bool) {
+        let kept: Vec<bool> = self.docs.iter().map(|doc| keep(*doc)).collect();
+        let mut place = 0;
+        self.docs.retain(|_| {
+            place += 1;
+            kept[place - 1]
+        });
+        place = 0;
+        self.scores.retain(|_| {
+            place += 1;
+            kept[place - 1]
+        });
+    }
+}
+
+/// Whether `scorer`, which only moves forward, has `doc`.
+pub(crate) fn contains(scorer: &mut dyn Scorer, doc: DocId) -> bool {
+    if scorer.doc() < doc {
+        scorer.seek(doc);
+    }
+    scorer.doc() == doc
+}
+
+/// The best documents of one segment. Twice as many as wanted are kept before
+/// the worse half goes, so that a better one costs no reordering.
+struct Best<'a> {
+    keys: &'a SegmentKeys<'a>,
+    limit: usize,
+    kept: Vec<(i128, DocId, f32)>,
+    /// First values beyond this are too late.
+    threshold: Option<i128>,
+}
+
+impl<'a> Best<'a> {
+    fn new(keys: &'a SegmentKeys<'a>, limit: usize, threshold: Option<i128>) -> Self {
+        Self {
+            keys,
+            limit,
+            kept: Vec::new(),
+            threshold,
+        }
+    }
+
+    fn offer(&mut self, doc: DocId, score: f32) {
+        let primary = self.keys.value(0, doc, score);
+        if self.threshold.is_some_and(|worst| primary > worst)
+            || !self.keys.is_after(primary, doc, score)
+        {
+            return;
+        }
+        self.kept.push((primary, doc, score));
+        if self.kept.len() >= 2 * self.limit {
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.limit == 0 || self.kept.len() <= self.limit {
+            self.kept.truncate(self.limit);
+            return;
+        }
+        let keys = self.keys;
+        let (_, last, _) = self
+            .kept
+            .select_nth_unstable_by(self.limit - 1, |left, right| order(keys, left, right));
+        let worst = last.0;
+        self.kept.truncate(self.limit);
+        self.threshold = Some(self.threshold.map_or(worst, |before| before.min(worst)));
+    }
+
+    fn into_docs(mut self) -> impl Iterator<Item = (DocId, f32)> {
+        self.shrink();
+        self.kept.into_iter().map(|(_, doc, score)| (doc, score))
+    }
+}
+
+fn order(
+    keys: &SegmentKeys<'_>,
+    left: &(i128, DocId, f32),
+    right: &(i128, DocId, f32),
+) -> Ordering {
+    left.0
+        .cmp(&right.0)
+        .then_with(|| keys.compare_rest((left.1, left.2), (right.1, right.2)))
+}
+
+/// How often words are, over all partitions together: a score must not depend
+/// on the day that a document lies in.
+struct Statistics<'a>(Vec<&'a Searcher>);
+
+impl Bm25StatisticsProvider for Statistics<'_> {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        self.0
+            .iter()
+            .map(|searcher| Bm25StatisticsProvider::total_num_tokens(*searcher, field))
+            .sum()
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        self.0
+            .iter()
+            .map(|searcher| Bm25StatisticsProvider::total_num_docs(*searcher))
+            .sum()
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        self.0.iter().map(|searcher| searcher.doc_freq(term)).sum()
+    }
+}

@@ -1,0 +1,229 @@
+//! The tree of a query string: each word asks its own field, or all the
+//! default ones.
+
+use mscp_log_core::query::analyze::lower_case;
+use mscp_log_core::query::ast::{Match, MatchPhrase, Operator, QueryString, Range, Scalar};
+use mscp_log_core::query::lucene::{Node, Occur as NodeOccur};
+use tantivy::query::Occur;
+
+use super::super::error::EsError;
+use super::super::target::{self, Kind, Target};
+use super::terms::{fuzziness_of, type_name};
+use super::text::{best_of, weighted, weighted_fields};
+use super::{Compiled, Compiler, MAX_DEPTH, all, boosted, combined, minimum_should_match, none};
+
+/// A query string and what its words ask.
+struct Asked<'a> {
+    text: &'a QueryString,
+    fields: Vec<(String, f32)>,
+    lenient: bool,
+}
+
+impl Compiler<'_> {
+    pub(super) fn query_string(&self, text: &QueryString) -> Result<Compiled, EsError> {
+        let written: Vec<String> = if text.fields.is_empty() {
+            text.default_field.iter().cloned().collect()
+        } else {
+            text.fields.clone()
+        };
+        let (fields, every) = weighted_fields(&written)?;
+        let asked = Asked {
+            text,
+            fields,
+            lenient: text.lenient.unwrap_or(every),
+        };
+        self.node(&asked, &text.tree, 0, true)
+    }
+
+    fn node(
+        &self,
+        asked: &Asked<'_>,
+        node: &Node,
+        depth: usize,
+        top: bool,
+    ) -> Result<Compiled, EsError> {
+        if depth > MAX_DEPTH {
+            return Err(EsError::query_shard(
+                "the query string is nested too deeply",
+            ));
+        }
+        match node {
+            Node::Empty => Ok(none()),
+            Node::All => Ok(all()),
+            Node::Exists { field } => self.exists(field),
+            Node::Word { field, text } => self.each(asked, field.as_deref(), |target, name| {
+                self.word(asked, target, name, text)
+            }),
+            Node::Phrase { field, text, slop } => {
+                let slop = slop.or(asked.text.phrase_slop);
+                self.each(asked, field.as_deref(), |_, name| {
+                    let phrase = MatchPhrase {
+                        field: name.to_owned(),
+                        query: Some(Scalar::String(text.clone())),
+                        slop,
+                        ..MatchPhrase::default()
+                    };
+                    self.match_phrase(&phrase, false)
+                })
+            }
+            Node::Prefix { field, text } => self.each(asked, field.as_deref(), |target, name| {
+                textual(target, name, "prefix")?;
+                Ok(self.prefix_of(target, &normal(target, text), false))
+            }),
+            Node::Wildcard { field, pattern } => {
+                self.each(asked, field.as_deref(), |target, name| {
+                    textual(target, name, "wildcard")?;
+                    self.wildcard_of(target, &normal(target, pattern), false)
+                })
+            }
+            Node::Regexp { field, expression } => {
+                self.each(asked, field.as_deref(), |target, name| {
+                    textual(target, name, "regexp")?;
+                    self.regexp_of(target, &normal(target, expression), false)
+                })
+            }
+            Node::Fuzzy {
+                field,
+                text,
+                distance,
+            } => self.each(asked, field.as_deref(), |target, name| {
+                textual(target, name, "fuzzy")?;
+                let word = normal(target, text);
+                let given = distance.clone().map(Scalar::Number);
+                let fuzziness = given.as_ref().or(asked.text.fuzziness.as_ref());
+                let distance = fuzziness_of(fuzziness, &word)?;
+                Ok(self.similar_to(target, &word, distance, None, None))
+            }),
+            Node::Range { field, low, high } => {
+                self.each(asked, field.as_deref(), |target, name| {
+                    self.range(&self.bounds(asked, target, name, low.as_ref(), high.as_ref()))
+                })
+            }
+            Node::Boost(inner, boost) => {
+                boosted(self.node(asked, inner, depth + 1, top)?, Some(boost))
+            }
+            Node::Bool(clauses) => {
+                let mut parts = Vec::with_capacity(clauses.len());
+                for (occur, clause) in clauses {
+                    let occur = match occur {
+                        NodeOccur::Must => Occur::Must,
+                        NodeOccur::Should => Occur::Should,
+                        NodeOccur::MustNot => Occur::MustNot,
+                    };
+                    parts.push((occur, self.node(asked, clause, depth + 1, false)?));
+                }
+                let optional = clauses
+                    .iter()
+                    .filter(|(occur, _)| *occur == NodeOccur::Should)
+                    .count();
+                let wanted = match &asked.text.minimum_should_match {
+                    Some(spec) if top => minimum_should_match(optional, spec)?,
+                    _ => 0,
+                };
+                Ok(combined(parts, wanted))
+            }
+        }
+    }
+
+    /// What `make` gives for the field that is named, or for the best of the
+    /// default ones.
+    fn each(
+        &self,
+        asked: &Asked<'_>,
+        named: Option<&str>,
+        make: impl Fn(&Target, &str) -> Result<Compiled, EsError>,
+    ) -> Result<Compiled, EsError> {
+        let (fields, lenient) = match named {
+            Some(name) if name.contains('*') => {
+                let fields = target::expand(name);
+                (
+                    fields.into_iter().map(|f| (f.to_owned(), 1.0)).collect(),
+                    true,
+                )
+            }
+            Some(name) => (vec![(name.to_owned(), 1.0)], asked.lenient),
+            None => (asked.fields.clone(), asked.lenient),
+        };
+        let mut parts = Vec::with_capacity(fields.len());
+        for (name, boost) in &fields {
+            let Some(target) = target::resolve(self.schema, name) else {
+                continue;
+            };
+            let part = self.lenient(lenient, make(&target, name))?;
+            parts.push(weighted(part, *boost));
+        }
+        Ok(best_of(parts, 0.0))
+    }
+
+    fn word(
+        &self,
+        asked: &Asked<'_>,
+        target: &Target,
+        name: &str,
+        text: &str,
+    ) -> Result<Compiled, EsError> {
+        if target.kind != Kind::Text {
+            return self.exact(target, &Scalar::String(text.to_owned()));
+        }
+        let matching = Match {
+            field: name.to_owned(),
+            query: Some(Scalar::String(text.to_owned())),
+            operator: asked.text.default_operator.or(Some(Operator::Or)),
+            ..Match::default()
+        };
+        self.match_words(&matching, false)
+    }
+
+    fn bounds(
+        &self,
+        asked: &Asked<'_>,
+        target: &Target,
+        name: &str,
+        low: Option<&(String, bool)>,
+        high: Option<&(String, bool)>,
+    ) -> Range {
+        let mut range = Range {
+            field: name.to_owned(),
+            ..Range::default()
+        };
+        if target.kind == Kind::Date {
+            range.time_zone.clone_from(&asked.text.time_zone);
+        }
+        if let Some((text, within)) = low {
+            let value = Some(Scalar::String(normal(target, text)));
+            if *within {
+                range.gte = value;
+            } else {
+                range.gt = value;
+            }
+        }
+        if let Some((text, within)) = high {
+            let value = Some(Scalar::String(normal(target, text)));
+            if *within {
+                range.lte = value;
+            } else {
+                range.lt = value;
+            }
+        }
+        range
+    }
+}
+
+/// A part of a word as the field's analyzer leaves it: text fields know lower
+/// case only.
+fn normal(target: &Target, text: &str) -> String {
+    if target.kind == Kind::Text {
+        return lower_case(text).into_owned();
+    }
+    text.to_owned()
+}
+
+fn textual(target: &Target, name: &str, query: &str) -> Result<(), EsError> {
+    if !matches!(target.kind, Kind::Long | Kind::Date) {
+        return Ok(());
+    }
+    Err(EsError::query_shard(format!(
+        "Can only use {query} queries on keyword, text and wildcard fields - not on [{name}] which is of type [{}]",
+        type_name(target)
+    )))
+}

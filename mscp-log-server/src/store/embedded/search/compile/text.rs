@@ -1,0 +1,288 @@
+//! Full text: `match` and its relatives, and `multi_match`.
+
+use std::sync::Arc;
+
+use mscp_log_core::query::analyze::tokens;
+use mscp_log_core::query::ast::{Match, MatchPhrase, MultiMatch, Operator, Scalar};
+use tantivy::Term as IndexTerm;
+use tantivy::query::{
+    BoostQuery, DisjunctionMaxQuery, Occur, PhrasePrefixQuery, PhraseQuery, TermQuery,
+};
+use tantivy::schema::IndexRecordOption;
+
+use super::super::error::EsError;
+use super::super::target::{self, Kind, Target};
+use super::super::term_scan::{TermScan, Test};
+use super::terms::{edits, fuzziness_of};
+use super::values::scalar_text;
+use super::{Compiled, Compiler, all, combined, minimum_should_match, none};
+
+/// Lucene 8 and later leave the constant factor `k1 + 1` out of a BM25 score.
+const LUCENE_FACTOR: f32 = 1.0 / 2.2;
+
+/// How many terms the last word of a phrase prefix expands to.
+const MAX_EXPANSIONS: u64 = 50;
+
+impl Compiler<'_> {
+    /// `match`, and with `prefix` `match_bool_prefix`.
+    pub(super) fn match_words(&self, matching: &Match, prefix: bool) -> Result<Compiled, EsError> {
+        let Some(target) = target::resolve(self.schema, &matching.field) else {
+            return Ok(none());
+        };
+        let query = matching.query.as_ref().unwrap_or(&Scalar::Null);
+        let lenient = matching.lenient.unwrap_or(false);
+        if target.kind != Kind::Text {
+            if prefix && matches!(target.kind, Kind::Keyword | Kind::Key(_) | Kind::AnyKey) {
+                return Ok(self.prefix_of(&target, &scalar_text(query), false));
+            }
+            if let Some(fuzziness) = &matching.fuzziness
+                && matches!(target.kind, Kind::Keyword | Kind::Key(_))
+            {
+                let text = scalar_text(query);
+                let distance = fuzziness_of(Some(fuzziness), &text)?;
+                return Ok(self.similar_to(
+                    &target,
+                    &text,
+                    distance,
+                    matching.prefix_length,
+                    matching.fuzzy_transpositions,
+                ));
+            }
+            return self.lenient(lenient, self.exact(&target, query));
+        }
+        let text = scalar_text(query);
+        let words: Vec<String> = tokens(&text).map(|t| t.text.into_owned()).collect();
+        if words.is_empty() {
+            return Ok(match matching.zero_terms_query.as_deref() {
+                Some("all") => all(),
+                _ => none(),
+            });
+        }
+        let last = words.len() - 1;
+        let mut parts = Vec::with_capacity(words.len());
+        let occur = match matching.operator {
+            Some(Operator::And) => Occur::Must,
+            _ => Occur::Should,
+        };
+        for (place, word) in words.iter().enumerate() {
+            let part = if prefix && place == last {
+                self.prefix_of(&target, word, false)
+            } else if let Some(fuzziness) = &matching.fuzziness {
+                let distance = fuzziness_of(Some(fuzziness), word)?;
+                self.similar_to(
+                    &target,
+                    word,
+                    distance,
+                    matching.prefix_length,
+                    matching.fuzzy_transpositions,
+                )
+            } else {
+                word_query(&target, word)
+            };
+            parts.push((occur, part));
+        }
+        let wanted = match (&matching.minimum_should_match, occur) {
+            (Some(spec), Occur::Should) => minimum_should_match(parts.len(), spec)?,
+            _ => 0,
+        };
+        Ok(combined(parts, wanted))
+    }
+
+    /// `match_phrase`, and with `prefix` `match_phrase_prefix`.
+    pub(super) fn match_phrase(
+        &self,
+        phrase: &MatchPhrase,
+        prefix: bool,
+    ) -> Result<Compiled, EsError> {
+        let Some(target) = target::resolve(self.schema, &phrase.field) else {
+            return Ok(none());
+        };
+        let query = phrase.query.as_ref().unwrap_or(&Scalar::Null);
+        if target.kind != Kind::Text {
+            if prefix && matches!(target.kind, Kind::Keyword | Kind::Key(_) | Kind::AnyKey) {
+                return Ok(self.prefix_of(&target, &scalar_text(query), false));
+            }
+            return self.exact(&target, query);
+        }
+        let text = scalar_text(query);
+        if phrase.zero_terms_query.as_deref() == Some("all") && tokens(&text).next().is_none() {
+            return Ok(all());
+        }
+        if prefix {
+            return Ok(self.phrase_prefix(&target, &text, phrase.max_expansions));
+        }
+        Ok(self.phrase(&target, &text, phrase.slop))
+    }
+
+    /// The words of `text`, one behind the other.
+    pub(super) fn phrase(&self, target: &Target, text: &str, slop: Option<u64>) -> Compiled {
+        let mut words = placed_words(target, text);
+        match words.len() {
+            0 => none(),
+            1 => words.pop().map_or_else(none, |(_, term)| scored(term)),
+            _ => {
+                let slop = u32::try_from(slop.unwrap_or(0)).unwrap_or(u32::MAX);
+                let query = PhraseQuery::new_with_offset_and_slop(words, slop);
+                Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR))
+            }
+        }
+    }
+
+    fn phrase_prefix(&self, target: &Target, text: &str, expansions: Option<u64>) -> Compiled {
+        let words = placed_words(target, text);
+        if words.is_empty() {
+            return none();
+        }
+        if words.len() == 1 {
+            let last = tokens(text).last().map(|t| t.text.into_owned());
+            return self.prefix_of(target, &last.unwrap_or_default(), false);
+        }
+        let mut query = PhrasePrefixQuery::new_with_offset(words);
+        let expansions = expansions.unwrap_or(MAX_EXPANSIONS);
+        query.set_max_expansions(u32::try_from(expansions).unwrap_or(u32::MAX));
+        Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR))
+    }
+
+    /// `multi_match`
+    pub(super) fn multi_match(&self, multi: &MultiMatch) -> Result<Compiled, EsError> {
+        let (fields, every) = weighted_fields(&multi.fields)?;
+        let kind = multi.kind.as_deref().unwrap_or("best_fields");
+        let mut parts = Vec::with_capacity(fields.len());
+        for (field, boost) in &fields {
+            let mut matching = multi.matching.clone();
+            matching.field.clone_from(field);
+            if every && matching.lenient.is_none() {
+                matching.lenient = Some(true);
+            }
+            let phrase = MatchPhrase {
+                field: field.clone(),
+                query: matching.query.clone(),
+                slop: multi.slop,
+                max_expansions: matching.max_expansions,
+                zero_terms_query: matching.zero_terms_query.clone(),
+                analyzer: None,
+            };
+            let lenient = matching.lenient.unwrap_or(false);
+            let part = match kind {
+                "best_fields" | "most_fields" => self.match_words(&matching, false),
+                "bool_prefix" => self.match_words(&matching, true),
+                "phrase" => self.lenient(lenient, self.match_phrase(&phrase, false)),
+                "phrase_prefix" => self.lenient(lenient, self.match_phrase(&phrase, true)),
+                _ => {
+                    return Err(EsError::unknown(format!(
+                        "[multi_match] of type [{kind}] is not supported"
+                    )));
+                }
+            }?;
+            parts.push(weighted(part, *boost));
+        }
+        let tie_breaker = match &multi.tie_breaker {
+            Some(number) => number
+                .0
+                .parse()
+                .map_err(|_| EsError::number_format(&number.0))?,
+            None if kind == "most_fields" || kind == "bool_prefix" => 1.0,
+            None => 0.0,
+        };
+        Ok(best_of(parts, tie_breaker))
+    }
+
+    /// What a query of a wrong type becomes: nothing where that is asked for.
+    pub(super) fn lenient(
+        &self,
+        lenient: bool,
+        query: Result<Compiled, EsError>,
+    ) -> Result<Compiled, EsError> {
+        match query {
+            Err(_) if lenient => Ok(none()),
+            other => other,
+        }
+    }
+
+    /// Terms within `distance` edits of `text`.
+    pub(super) fn similar_to(
+        &self,
+        target: &Target,
+        text: &str,
+        distance: usize,
+        prefix_length: Option<u64>,
+        transpositions: Option<bool>,
+    ) -> Compiled {
+        let key = match &target.kind {
+            Kind::Key(prefix) => prefix.clone(),
+            _ => Vec::new(),
+        };
+        let kept = usize::try_from(prefix_length.unwrap_or(0)).unwrap_or(usize::MAX);
+        let head: String = text.chars().take(kept).collect();
+        let wanted: Vec<char> = text.chars().collect();
+        let swaps = transpositions.unwrap_or(true);
+        let test = Test::Passes(
+            key.len(),
+            Arc::new(move |term: &str| edits(&wanted, term, distance, swaps)),
+        );
+        let mut prefix = key;
+        prefix.extend_from_slice(head.as_bytes());
+        Box::new(TermScan::below(target.field, prefix, test, self.deadline))
+    }
+}
+
+/// One word of a text field, scored.
+pub(super) fn word_query(target: &Target, word: &str) -> Compiled {
+    scored(IndexTerm::from_field_text(target.field, word))
+}
+
+fn scored(term: IndexTerm) -> Compiled {
+    let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
+    Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR))
+}
+
+fn placed_words(target: &Target, text: &str) -> Vec<(usize, IndexTerm)> {
+    tokens(text)
+        .map(|token| {
+            let term = IndexTerm::from_field_text(target.field, &token.text);
+            (token.position, term)
+        })
+        .collect()
+}
+
+/// Names with `^boost` and `*` into fields and factors, and whether that is
+/// every field there is (then values of a wrong type match nothing).
+pub(super) fn weighted_fields(written: &[String]) -> Result<(Vec<(String, f32)>, bool), EsError> {
+    let mut fields = Vec::new();
+    let mut every = written.is_empty();
+    let whole = ["*".to_owned()];
+    let written = if written.is_empty() { &whole } else { written };
+    for entry in written {
+        let (name, boost) = match entry.rsplit_once('^') {
+            Some((name, boost)) => (
+                name,
+                boost.parse().map_err(|_| EsError::number_format(boost))?,
+            ),
+            None => (entry.as_str(), 1.0),
+        };
+        if name.contains('*') {
+            every |= name == "*";
+            let matching = target::expand(name);
+            fields.extend(matching.into_iter().map(|field| (field.to_owned(), boost)));
+        } else {
+            fields.push((name.to_owned(), boost));
+        }
+    }
+    Ok((fields, every))
+}
+
+pub(super) fn weighted(query: Compiled, boost: f32) -> Compiled {
+    if boost == 1.0 {
+        return query;
+    }
+    Box::new(BoostQuery::new(query, boost))
+}
+
+/// Any of `parts`, scored by the best.
+pub(super) fn best_of(mut parts: Vec<Compiled>, tie_breaker: f32) -> Compiled {
+    match parts.len() {
+        0 => none(),
+        1 => parts.pop().unwrap_or_else(none),
+        _ => Box::new(DisjunctionMaxQuery::with_tie_breaker(parts, tie_breaker)),
+    }
+}

@@ -1,0 +1,177 @@
+//! Errors in the form in which Elasticsearch gives them: clients look at
+//! `error.type`, `error.reason` and `status`.
+
+use serde_json::{Map, Value, json};
+
+/// A search that is refused or that failed, as Elasticsearch's clients know it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind}: {reason}")]
+pub struct EsError {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.type`.
+    pub kind: &'static str,
+    /// `error.reason`.
+    pub reason: String,
+    /// What lay below: type, reason, and further members.
+    cause: Option<Box<(&'static str, String, Map<String, Value>)>>,
+    /// Where it happened.
+    place: Place,
+}
+
+/// Where a search failed; it decides the form around the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before anything was searched.
+    Request,
+    /// While a shard was searched.
+    Shard,
+    /// While the answers of shards were put together.
+    Reduce,
+}
+
+impl EsError {
+    fn new(status: u16, kind: &'static str, reason: String, place: Place) -> Self {
+        Self {
+            status,
+            kind,
+            reason,
+            cause: None,
+            place,
+        }
+    }
+
+    /// 400: an argument that cannot be (`illegal_argument_exception`).
+    pub fn illegal_argument(reason: impl Into<String>) -> Self {
+        Self::new(
+            400,
+            "illegal_argument_exception",
+            reason.into(),
+            Place::Shard,
+        )
+    }
+
+    /// 400: as [`EsError::illegal_argument`], found before the search began.
+    pub fn refused_request(reason: impl Into<String>) -> Self {
+        Self::new(
+            400,
+            "illegal_argument_exception",
+            reason.into(),
+            Place::Request,
+        )
+    }
+
+    /// 400: a clause or an aggregation that this store does not know.
+    pub fn unknown(reason: impl Into<String>) -> Self {
+        Self::new(400, "parsing_exception", reason.into(), Place::Request)
+    }
+
+    /// 400: a query that does not fit the fields that it asks.
+    pub fn query_shard(reason: impl Into<String>) -> Self {
+        Self::new(400, "query_shard_exception", reason.into(), Place::Shard)
+    }
+
+    /// 400: a text where a number was expected.
+    pub fn number_format(text: &str) -> Self {
+        let reason = format!("For input string: \"{text}\"");
+        let mut error = Self::query_shard(format!("failed to create query: {reason}"));
+        error.cause = Some(Box::new(("number_format_exception", reason, Map::new())));
+        error
+    }
+
+    /// 400: a text where a date was expected.
+    pub fn date_format(reason: impl Into<String>) -> Self {
+        Self::new(400, "parse_exception", reason.into(), Place::Shard)
+    }
+
+    /// 400: an answer of more than `limit` buckets.
+    pub fn too_many_buckets(limit: usize) -> Self {
+        let reason = format!(
+            "Trying to create too many buckets. Must be less than or equal to: [{limit}] but this number of buckets was exceeded. This limit can be set by changing the [search.max_buckets] cluster level setting."
+        );
+        let mut more = Map::new();
+        more.insert("max_buckets".to_owned(), json!(limit));
+        let mut error = Self::new(
+            400,
+            "search_phase_execution_exception",
+            String::new(),
+            Place::Reduce,
+        );
+        error.cause = Some(Box::new(("too_many_buckets_exception", reason, more)));
+        error
+    }
+
+    /// 429: a search that would take more memory than a search may.
+    pub fn circuit_breaking(limit: usize) -> Self {
+        Self::new(
+            429,
+            "circuit_breaking_exception",
+            format!(
+                "[request] Data too large, data for [<agg>] would be larger than limit of [{limit}/{limit}b]"
+            ),
+            Place::Shard,
+        )
+    }
+
+    /// 500: the index could not be read.
+    pub fn internal(reason: impl Into<String>) -> Self {
+        Self::new(500, "exception", reason.into(), Place::Shard)
+    }
+
+    /// The type that tells what went wrong, below the wrapping of a search phase.
+    #[must_use]
+    pub fn root_kind(&self) -> &'static str {
+        match (&self.cause, self.place) {
+            (Some(cause), Place::Reduce) => cause.0,
+            _ => self.kind,
+        }
+    }
+
+    /// The body of the answer: `{"error": {...}, "status": n}`.
+    #[must_use]
+    pub fn body(&self) -> Value {
+        let mut plain = json!({"type": self.kind, "reason": self.reason});
+        let mut below = plain.clone();
+        if let Some(cause) = &self.cause {
+            let mut value = cause.2.clone();
+            value.insert("type".to_owned(), json!(cause.0));
+            value.insert("reason".to_owned(), json!(cause.1));
+            below["caused_by"] = Value::Object(value);
+        }
+        let error = match self.place {
+            Place::Request => {
+                plain["root_cause"] = json!([{"type": self.kind, "reason": self.reason}]);
+                plain
+            }
+            Place::Shard => json!({
+                "root_cause": [{"type": self.kind, "reason": self.reason}],
+                "type": "search_phase_execution_exception",
+                "reason": "all shards failed",
+                "phase": "query",
+                "grouped": true,
+                "failed_shards": [{"shard": 0, "reason": below.clone()}],
+                "caused_by": below,
+            }),
+            Place::Reduce => {
+                below["root_cause"] = json!([]);
+                below["phase"] = json!("fetch");
+                below["grouped"] = json!(true);
+                below["failed_shards"] = json!([]);
+                below
+            }
+        };
+        json!({"error": error, "status": self.status})
+    }
+}
+
+impl From<tantivy::TantivyError> for EsError {
+    fn from(error: tantivy::TantivyError) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for EsError {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(error.to_string())
+    }
+}

@@ -1,0 +1,360 @@
+//! The hits of a page: the source as far as it is wanted, and what else was
+//! asked for of each.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mscp_log_core::field::FieldType;
+use mscp_log_core::query::ast::{FieldFormat, Search, SourceFilter};
+use mscp_log_core::query::date_math::{Formats, Zone};
+use mscp_log_core::query::wildcard::fits;
+use serde_json::{Map, Value, json};
+
+use super::super::ids::{DocumentId, IdColumn};
+use super::super::partition::PartitionSnapshot;
+use super::super::schema::INDEX;
+use super::collect::Found;
+use super::columns::Values;
+use super::compile::{Compiler, wrong_date};
+use super::error::EsError;
+use super::sort::{Plan, no_columns};
+use super::target::{self, Kind, Target};
+
+/// What a page of hits is made of.
+pub(crate) struct Page<'a> {
+    pub(crate) snapshots: &'a [Arc<PartitionSnapshot>],
+    pub(crate) search: &'a Search,
+    pub(crate) order: &'a Plan,
+    pub(crate) from: usize,
+    pub(crate) compiler: Compiler<'a>,
+}
+
+impl Page<'_> {
+    /// The hits behind `from`, as an answer shows them.
+    pub(crate) fn hits(&self, found: &[Found]) -> Result<Vec<Value>, EsError> {
+        let columns = self.columns()?;
+        let formats = self.formats()?;
+        found
+            .iter()
+            .skip(self.from)
+            .map(|found| self.hit(found, &columns, &formats))
+            .collect()
+    }
+
+    fn hit(
+        &self,
+        found: &Found,
+        columns: &[(String, Target, Option<Formats>)],
+        formats: &[(String, Option<Formats>)],
+    ) -> Result<Value, EsError> {
+        let search = self.search;
+        let snapshot = &self.snapshots[found.part];
+        let segment = snapshot.searcher.segment_reader(found.address.segment_ord);
+        let doc = found.address.doc_id;
+        let id = IdColumn::open(segment)?.id(doc);
+
+        let mut hit = Map::new();
+        let names = search.stored_fields.as_deref();
+        if names.is_none_or(|names| !names.iter().any(|name| name == "_none_")) {
+            hit.insert("_id".to_owned(), json!(id.to_string()));
+        }
+        hit.insert("_index".to_owned(), json!(index_of(snapshot, found)?));
+        let scored = search.track_scores == Some(true) || self.order.needs_score();
+        hit.insert(
+            "_score".to_owned(),
+            if scored {
+                json!(found.score)
+            } else {
+                Value::Null
+            },
+        );
+        if search.version == Some(true) {
+            hit.insert("_version".to_owned(), json!(1));
+        }
+        if search.seq_no_primary_term == Some(true) {
+            hit.insert("_seq_no".to_owned(), json!(0));
+            hit.insert("_primary_term".to_owned(), json!(1));
+        }
+        if self.order.shown {
+            let values = self.order.values(&found.values, &id);
+            hit.insert("sort".to_owned(), json!(values));
+        }
+
+        let wants_source = match &search.source {
+            None => search.stored_fields.is_none(),
+            Some(SourceFilter::Whole(whole)) => *whole,
+            Some(SourceFilter::Patterns { .. }) => true,
+        };
+        let mut fields = Map::new();
+        if wants_source || !formats.is_empty() {
+            let bytes = snapshot.source(found.address)?;
+            let source: Value = serde_json::from_slice(&bytes)
+                .map_err(|error| EsError::internal(error.to_string()))?;
+            for (name, format) in formats {
+                let values = field_values(&source, name, format.as_ref(), &id);
+                if !values.is_empty() {
+                    fields.insert(name.clone(), Value::Array(values));
+                }
+            }
+            if wants_source {
+                hit.insert(
+                    "_source".to_owned(),
+                    filtered(source, search.source.as_ref()),
+                );
+            }
+        }
+        for (name, target, format) in columns {
+            let values = column_values(&Values::open(segment, target)?, target, doc, format)?;
+            if !values.is_empty() {
+                fields.insert(name.clone(), Value::Array(values));
+            }
+        }
+        if !fields.is_empty() {
+            hit.insert("fields".to_owned(), Value::Object(fields));
+        }
+        Ok(Value::Object(hit))
+    }
+
+    /// `docvalue_fields`
+    fn columns(&self) -> Result<Vec<(String, Target, Option<Formats>)>, EsError> {
+        let mut columns = Vec::new();
+        for entry in &self.search.docvalue_fields {
+            let format = format_of(entry)?;
+            for name in names_of(entry) {
+                match target::resolve(self.compiler.schema, &name) {
+                    Some(target) if target.kind == Kind::Text => {
+                        if entry.field.contains('*') {
+                            continue;
+                        }
+                        return Err(no_columns(&name));
+                    }
+                    Some(target) => columns.push((name, target, format.clone())),
+                    None => {}
+                }
+            }
+        }
+        Ok(columns)
+    }
+
+    /// `fields`
+    fn formats(&self) -> Result<Vec<(String, Option<Formats>)>, EsError> {
+        let mut fields = Vec::new();
+        for entry in &self.search.fields {
+            let format = format_of(entry)?;
+            for name in names_of(entry) {
+                if mscp_log_core::field::type_of(&name).is_some() {
+                    fields.push((name, format.clone()));
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn names_of(entry: &FieldFormat) -> Vec<String> {
+    if entry.field.contains('*') {
+        return target::expand(&entry.field)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+    }
+    vec![entry.field.clone()]
+}
+
+fn format_of(entry: &FieldFormat) -> Result<Option<Formats>, EsError> {
+    match entry.format.as_deref() {
+        None | Some("use_field_mapping") => Ok(None),
+        Some(format) => Formats::parse(format)
+            .map(Some)
+            .map_err(|error| wrong_date(&error)),
+    }
+}
+
+fn index_of(snapshot: &PartitionSnapshot, found: &Found) -> Result<String, EsError> {
+    let segment = snapshot.searcher.segment_reader(found.address.segment_ord);
+    let column = segment.fast_fields().str(INDEX)?;
+    let mut name = String::new();
+    if let Some(column) = column
+        && let Some(place) = column.term_ords(found.address.doc_id).next()
+    {
+        column.ord_to_str(place, &mut name)?;
+    }
+    Ok(name)
+}
+
+fn column_values(
+    values: &Values,
+    target: &Target,
+    doc: tantivy::DocId,
+    format: &Option<Formats>,
+) -> Result<Vec<Value>, EsError> {
+    Ok(match values {
+        Values::Nothing => Vec::new(),
+        Values::Ids(column) => vec![json!(column.id(doc).to_string())],
+        Values::Numbers(column) => {
+            let mut numbers: Vec<i64> = column.values_for_doc(doc).collect();
+            numbers.sort_unstable();
+            let shown = numbers.into_iter().map(|number| {
+                if target.kind == Kind::Date {
+                    json!(date_text(number, format.as_ref()))
+                } else {
+                    json!(number)
+                }
+            });
+            shown.collect()
+        }
+        Values::Keywords(keywords) => {
+            let places: BTreeSet<u64> = keywords.of(doc).collect();
+            places
+                .into_iter()
+                .map(|place| Ok(json!(keywords.text(place)?)))
+                .collect::<Result<_, EsError>>()?
+        }
+    })
+}
+
+fn date_text(ms: i64, format: Option<&Formats>) -> String {
+    match format {
+        Some(format) => format.write(ms, &Zone::default()),
+        None => Formats::default().write(ms, &Zone::default()),
+    }
+}
+
+/// The values of a field as `fields` shows them: from the source, in the
+/// mapping's form.
+fn field_values(
+    source: &Value,
+    name: &str,
+    format: Option<&Formats>,
+    id: &DocumentId,
+) -> Vec<Value> {
+    let mut found = Vec::new();
+    look_up(source, name, &mut found);
+    if found.is_empty() && name == "event_id" {
+        return vec![json!(id.to_string())];
+    }
+    let is_date = mscp_log_core::field::type_of(name) == Some(FieldType::Date);
+    found
+        .into_iter()
+        .map(|value| match value {
+            Value::String(text) if is_date => Formats::default()
+                .read(text, &Zone::default(), false)
+                .map_or_else(|_| value.clone(), |ms| json!(date_text(ms, format))),
+            Value::Number(number) if is_date => match number.as_i64() {
+                Some(ms) => json!(date_text(ms, format)),
+                None => value.clone(),
+            },
+            other => other.clone(),
+        })
+        .collect()
+}
+
+/// The values at `path`, where names may hold dots or be nested, and arrays
+/// hold several.
+pub(crate) fn look_up<'v>(value: &'v Value, path: &str, found: &mut Vec<&'v Value>) {
+    match value {
+        Value::Object(object) => {
+            if let Some(value) = object.get(path) {
+                leaves(value, found);
+            }
+            for (place, _) in path.match_indices('.') {
+                if let Some(value) = object.get(&path[..place]) {
+                    look_up(value, &path[place + 1..], found);
+                }
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                look_up(value, path, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn leaves<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    match value {
+        Value::Null => {}
+        Value::Array(values) => {
+            for value in values {
+                leaves(value, found);
+            }
+        }
+        value => found.push(value),
+    }
+}
+
+/// The parts of a source that a filter leaves.
+pub(crate) fn filtered(source: Value, filter: Option<&SourceFilter>) -> Value {
+    let Some(SourceFilter::Patterns { includes, excludes }) = filter else {
+        return source;
+    };
+    match source {
+        Value::Object(object) => Value::Object(filtered_object(
+            object,
+            "",
+            includes,
+            excludes,
+            includes.is_empty(),
+        )),
+        other => other,
+    }
+}
+
+fn filtered_object(
+    object: Map<String, Value>,
+    above: &str,
+    includes: &[String],
+    excludes: &[String],
+    included: bool,
+) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for (name, value) in object {
+        let path = if above.is_empty() {
+            name.clone()
+        } else {
+            format!("{above}.{name}")
+        };
+        let fits_any = |patterns: &[String]| patterns.iter().any(|pattern| is_at(pattern, &path));
+        if fits_any(excludes) {
+            continue;
+        }
+        let included = included || fits_any(includes);
+        if let Some(value) = filtered_value(value, &path, includes, excludes, included) {
+            kept.insert(name, value);
+        }
+    }
+    kept
+}
+
+/// Whether `pattern` names `path` or something above it.
+fn is_at(pattern: &str, path: &str) -> bool {
+    fits(pattern, path)
+        || path
+            .match_indices('.')
+            .any(|(place, _)| fits(pattern, &path[..place]))
+}
+
+fn filtered_value(
+    value: Value,
+    path: &str,
+    includes: &[String],
+    excludes: &[String],
+    included: bool,
+) -> Option<Value> {
+    match value {
+        Value::Object(object) => {
+            let was_empty = object.is_empty();
+            let kept = filtered_object(object, path, includes, excludes, included);
+            (included && was_empty || !kept.is_empty() || included).then_some(Value::Object(kept))
+        }
+        Value::Array(values) => {
+            let kept: Vec<Value> = values
+                .into_iter()
+                .filter_map(|value| filtered_value(value, path, includes, excludes, included))
+                .collect();
+            (included || !kept.is_empty()).then_some(Value::Array(kept))
+        }
+        scalar => included.then_some(scalar),
+    }
+}

@@ -1,0 +1,485 @@
+//! In which order hits come: the keys of a sort over the columns of a segment,
+//! and the values that compare across segments.
+
+use std::cmp::Ordering;
+
+use mscp_log_core::query::ast::{Order, Scalar, Search, SortKey};
+use mscp_log_core::query::date_math::{Formats, Zone};
+use serde_json::{Value, json};
+use tantivy::schema::Schema;
+use tantivy::{DocId, SegmentReader};
+
+use super::super::ids::DocumentId;
+use super::columns::Values;
+use super::compile::{date_value, scalar_text};
+use super::error::EsError;
+use super::target::{self, Kind, Target};
+
+/// The order of a search.
+pub(crate) struct Plan {
+    keys: Vec<Key>,
+    after: Option<Vec<Raw>>,
+    /// Whether hits show their sort values.
+    pub(crate) shown: bool,
+}
+
+struct Key {
+    by: By,
+    descending: bool,
+    /// What a document without a value has.
+    missing: Raw,
+    /// Of several values the greatest, not the least.
+    greatest: bool,
+    format: Option<Formats>,
+}
+
+enum By {
+    Score,
+    Position,
+    Field(Target),
+    /// A field that no document has.
+    Unmapped,
+}
+
+/// A sort value that compares across segments.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Raw {
+    /// Before all.
+    Least,
+    /// A number, a date, an id, a score in its order, a position.
+    Number(i128),
+    /// A string.
+    Text(Box<str>),
+    /// Behind all.
+    Greatest,
+}
+
+impl Plan {
+    /// The order that `search` asks for.
+    pub(crate) fn new(schema: &Schema, search: &Search, now_ms: i64) -> Result<Self, EsError> {
+        let by_score = match search.sort.as_slice() {
+            [] => true,
+            [only] => only.field == "_score" && only.order != Some(Order::Asc),
+            _ => false,
+        };
+        let mut keys = Vec::with_capacity(search.sort.len().max(1));
+        if search.sort.is_empty() {
+            keys.push(Key {
+                by: By::Score,
+                descending: true,
+                missing: Raw::Least,
+                greatest: true,
+                format: None,
+            });
+        }
+        for key in &search.sort {
+            keys.push(Key::new(schema, key, now_ms)?);
+        }
+        let after = match &search.search_after {
+            None => None,
+            Some(_) if search.sort.is_empty() => {
+                return Err(EsError::illegal_argument(
+                    "Sort must contain at least one field.",
+                ));
+            }
+            Some(values) => Some(after_values(&keys, values, now_ms)?),
+        };
+        if after.is_some() && search.from.unwrap_or(0) > 0 {
+            return Err(EsError::refused_request(
+                "`from` parameter must be set to 0 when `search_after` is used.",
+            ));
+        }
+        Ok(Self {
+            shown: !by_score || after.is_some(),
+            keys,
+            after,
+        })
+    }
+
+    /// Whether documents must be scored to be ordered.
+    pub(crate) fn needs_score(&self) -> bool {
+        self.keys.iter().any(|key| matches!(key.by, By::Score))
+    }
+
+    /// The order of two hits with these values; equal ones keep their places.
+    pub(crate) fn compare(&self, left: &[Raw], right: &[Raw]) -> Ordering {
+        for (key, (left, right)) in self.keys.iter().zip(left.iter().zip(right)) {
+            let order = left.cmp(right);
+            if order != Ordering::Equal {
+                return if key.descending {
+                    order.reverse()
+                } else {
+                    order
+                };
+            }
+        }
+        Ordering::Equal
+    }
+
+    /// The values as a hit shows them.
+    pub(crate) fn values(&self, raw: &[Raw], id: &DocumentId) -> Vec<Value> {
+        self.keys
+            .iter()
+            .zip(raw)
+            .map(|(key, raw)| key.value(raw, id))
+            .collect()
+    }
+
+    /// The first value of a hit as the segments compare it, where segments
+    /// compare it without a dictionary.
+    pub(crate) fn primary(&self, raw: &[Raw]) -> Option<i128> {
+        match raw.first()? {
+            Raw::Number(number) => Some(directed(*number, self.keys[0].descending)),
+            Raw::Least | Raw::Text(_) | Raw::Greatest => None,
+        }
+    }
+
+    /// The keys over one segment. `position` is what `_doc` gives for its first document.
+    pub(crate) fn open(
+        &self,
+        segment: &SegmentReader,
+        position: i128,
+    ) -> Result<SegmentKeys<'_>, EsError> {
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for (place, key) in self.keys.iter().enumerate() {
+            let values = match &key.by {
+                By::Field(target) => Some(Values::open(segment, target)?),
+                By::Score | By::Position | By::Unmapped => None,
+            };
+            let missing = local(values.as_ref(), &key.missing)?;
+            let after = match &self.after {
+                Some(after) => Some(directed(
+                    local(values.as_ref(), &after[place])?,
+                    key.descending,
+                )),
+                None => None,
+            };
+            keys.push(SegmentKey {
+                key,
+                values,
+                missing,
+                after,
+            });
+        }
+        Ok(SegmentKeys { keys, position })
+    }
+}
+
+/// The keys of a sort over one segment.
+pub(crate) struct SegmentKeys<'a> {
+    keys: Vec<SegmentKey<'a>>,
+    position: i128,
+}
+
+struct SegmentKey<'a> {
+    key: &'a Key,
+    values: Option<Values>,
+    missing: i128,
+    after: Option<i128>,
+}
+
+impl SegmentKeys<'_> {
+    /// The value of a key for a document; less comes first.
+    pub(crate) fn value(&self, key: usize, doc: DocId, score: f32) -> i128 {
+        let this = &self.keys[key];
+        let raw = match (&this.key.by, &this.values) {
+            (By::Score, _) => score_rank(score),
+            (By::Position, _) => self.position + i128::from(doc),
+            (_, Some(values)) => {
+                of_document(values, doc, this.key.greatest).unwrap_or(this.missing)
+            }
+            (_, None) => this.missing,
+        };
+        directed(raw, this.key.descending)
+    }
+
+    /// The order of two documents by all keys but the first.
+    pub(crate) fn compare_rest(&self, left: (DocId, f32), right: (DocId, f32)) -> Ordering {
+        for key in 1..self.keys.len() {
+            let order = self
+                .value(key, left.0, left.1)
+                .cmp(&self.value(key, right.0, right.1));
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        left.0.cmp(&right.0)
+    }
+
+    /// Whether a document lies behind the last one of the page before.
+    pub(crate) fn is_after(&self, primary: i128, doc: DocId, score: f32) -> bool {
+        for (place, key) in self.keys.iter().enumerate() {
+            let Some(after) = key.after else {
+                return true;
+            };
+            let value = if place == 0 {
+                primary
+            } else {
+                self.value(place, doc, score)
+            };
+            match value.cmp(&after) {
+                Ordering::Less => return false,
+                Ordering::Greater => return true,
+                Ordering::Equal => {}
+            }
+        }
+        false
+    }
+
+    /// The least first value that a document of this segment can have, where
+    /// that is known without looking at each.
+    pub(crate) fn best(&self) -> Option<i128> {
+        let first = self.keys.first()?;
+        match (&first.key.by, &first.values) {
+            (By::Field(_), Some(Values::Numbers(column))) => {
+                let missing = directed(first.missing, first.key.descending);
+                if column.values.num_vals() == 0 {
+                    return Some(missing);
+                }
+                let end = if first.key.descending {
+                    column.max_value()
+                } else {
+                    column.min_value()
+                };
+                let best = directed(i128::from(end), first.key.descending);
+                if column.get_cardinality() == tantivy::columnar::Cardinality::Full {
+                    Some(best)
+                } else {
+                    Some(best.min(missing))
+                }
+            }
+            (By::Position, _) if !first.key.descending => Some(self.position),
+            _ => None,
+        }
+    }
+
+    /// All values of a document in the form that compares across segments.
+    pub(crate) fn raw(&self, doc: DocId, score: f32) -> Result<Vec<Raw>, EsError> {
+        self.keys
+            .iter()
+            .map(|this| {
+                Ok(match (&this.key.by, &this.values) {
+                    (By::Score, _) => Raw::Number(score_rank(score)),
+                    (By::Position, _) => Raw::Number(self.position + i128::from(doc)),
+                    (_, None) => this.key.missing.clone(),
+                    (_, Some(values)) => match of_document(values, doc, this.key.greatest) {
+                        None => this.key.missing.clone(),
+                        Some(place) => match values {
+                            Values::Keywords(keywords) => {
+                                let place = u64::try_from((place - 1) / 2).unwrap_or(u64::MAX);
+                                Raw::Text(keywords.text(place)?.into())
+                            }
+                            _ => Raw::Number(place),
+                        },
+                    },
+                })
+            })
+            .collect()
+    }
+}
+
+impl Key {
+    fn new(schema: &Schema, key: &SortKey, now_ms: i64) -> Result<Self, EsError> {
+        let by = match key.field.as_str() {
+            "_score" => By::Score,
+            "_doc" | "_shard_doc" => By::Position,
+            name => match target::resolve(schema, name) {
+                Some(target) if target.kind == Kind::Text => return Err(no_columns(name)),
+                Some(target) => By::Field(target),
+                None if key.unmapped_type.is_some() => By::Unmapped,
+                None => {
+                    return Err(EsError::query_shard(format!(
+                        "No mapping found for [{name}] in order to sort on"
+                    )));
+                }
+            },
+        };
+        let default = if matches!(by, By::Score) {
+            Order::Desc
+        } else {
+            Order::Asc
+        };
+        let descending = key.order.unwrap_or(default) == Order::Desc;
+        let numeric = match &by {
+            By::Field(target) => matches!(target.kind, Kind::Long | Kind::Date),
+            By::Unmapped => matches!(
+                key.unmapped_type.as_deref(),
+                Some("long" | "integer" | "short" | "byte" | "date" | "date_nanos")
+            ),
+            By::Score | By::Position => true,
+        };
+        let first = match &key.missing {
+            None => false,
+            Some(Scalar::String(text)) if text == "_last" => false,
+            Some(Scalar::String(text)) if text == "_first" => true,
+            Some(value) => {
+                let missing = raw_of(&by, value, now_ms)?;
+                return Ok(Self::with_missing(by, descending, missing, key));
+            }
+        };
+        // First in a descending order is the greatest.
+        let missing = match (numeric, first == descending) {
+            (true, true) => Raw::Number(i128::from(i64::MAX)),
+            (true, false) => Raw::Number(i128::from(i64::MIN)),
+            (false, true) => Raw::Greatest,
+            (false, false) => Raw::Least,
+        };
+        Ok(Self::with_missing(by, descending, missing, key))
+    }
+
+    fn with_missing(by: By, descending: bool, missing: Raw, key: &SortKey) -> Self {
+        let greatest = match key.mode.as_deref() {
+            Some("min") => false,
+            Some("max") => true,
+            _ => descending,
+        };
+        let format = key
+            .format
+            .as_deref()
+            .and_then(|format| Formats::parse(format).ok());
+        Self {
+            by,
+            descending,
+            missing,
+            greatest,
+            format,
+        }
+    }
+
+    fn value(&self, raw: &Raw, id: &DocumentId) -> Value {
+        match (raw, &self.by) {
+            (Raw::Least | Raw::Greatest, _) => Value::Null,
+            (Raw::Text(text), _) => json!(text),
+            (Raw::Number(rank), By::Score) => json!(score_of(*rank)),
+            (Raw::Number(_), By::Field(target)) if target.kind == Kind::Id => {
+                json!(id.to_string())
+            }
+            (Raw::Number(number), by) => {
+                let number = i64::try_from(*number).unwrap_or(i64::MAX);
+                match (&self.format, by) {
+                    (Some(format), By::Field(target)) if target.kind == Kind::Date => {
+                        json!(format.write(number, &Zone::default()))
+                    }
+                    _ => json!(number),
+                }
+            }
+        }
+    }
+}
+
+/// The error for sorting or aggregating where there are no columns.
+pub(crate) fn no_columns(field: &str) -> EsError {
+    EsError::illegal_argument(format!(
+        "Fielddata is disabled on [{field}] in [logstash-*]. Text fields are not optimised for operations that require per-document field data like aggregations and sorting, so these operations are disabled by default. Please use a keyword field instead. Alternatively, set fielddata=true on [{field}] in order to load field data by uninverting the inverted index. Note that this can use significant memory."
+    ))
+}
+
+fn after_values(keys: &[Key], values: &[Scalar], now_ms: i64) -> Result<Vec<Raw>, EsError> {
+    if values.len() != keys.len() {
+        return Err(EsError::illegal_argument(format!(
+            "search_after has {} value(s) but sort has {}.",
+            values.len(),
+            keys.len()
+        )));
+    }
+    keys.iter()
+        .zip(values)
+        .map(|(key, value)| match (value, &key.format) {
+            (Scalar::Null, _) => Ok(key.missing.clone()),
+            (Scalar::String(text), Some(format)) => format
+                .read(text, &Zone::default(), false)
+                .map(|ms| Raw::Number(i128::from(ms)))
+                .map_err(|error| EsError::illegal_argument(error.to_string())),
+            _ => raw_of(&key.by, value, now_ms),
+        })
+        .collect()
+}
+
+/// A value that was written, as the key's documents have it.
+fn raw_of(by: &By, value: &Scalar, now_ms: i64) -> Result<Raw, EsError> {
+    let text = scalar_text(value);
+    let whole = || {
+        text.parse::<i64>()
+            .map(|number| Raw::Number(i128::from(number)))
+            .map_err(|_| EsError::illegal_argument(format!("For input string: \"{text}\"")))
+    };
+    Ok(match by {
+        By::Score => {
+            let score: f32 = text
+                .parse()
+                .map_err(|_| EsError::illegal_argument(format!("For input string: \"{text}\"")))?;
+            Raw::Number(score_rank(score))
+        }
+        By::Position => whole()?,
+        By::Unmapped => Raw::Text(text.into()),
+        By::Field(target) => match target.kind {
+            Kind::Long => whole()?,
+            Kind::Date => match value {
+                Scalar::Number(_) => whole()?,
+                _ => Raw::Number(i128::from(date_value(value, now_ms, false)?)),
+            },
+            Kind::Id => Raw::Number(id_rank(DocumentId::new(&text).key())),
+            Kind::Keyword | Kind::Key(_) | Kind::AnyKey | Kind::Text => Raw::Text(text.into()),
+        },
+    })
+}
+
+/// The value of a document: numbers as they are, strings by twice their place
+/// and one, so that a string that is not there has a place between.
+fn of_document(values: &Values, doc: DocId, greatest: bool) -> Option<i128> {
+    match values {
+        Values::Nothing => None,
+        Values::Ids(column) => Some(id_rank(column.key(doc))),
+        Values::Numbers(column) => {
+            let mut all = column.values_for_doc(doc);
+            let first = all.next()?;
+            let value = if greatest {
+                all.fold(first, i64::max)
+            } else {
+                all.fold(first, i64::min)
+            };
+            Some(i128::from(value))
+        }
+        Values::Keywords(keywords) => {
+            let all = keywords.of(doc);
+            let place = if greatest { all.max()? } else { all.min()? };
+            Some(2 * i128::from(place) + 1)
+        }
+    }
+}
+
+/// `raw` as the segment's documents compare with it.
+fn local(values: Option<&Values>, raw: &Raw) -> Result<i128, EsError> {
+    Ok(match raw {
+        Raw::Least => i128::MIN,
+        Raw::Greatest => i128::MAX,
+        Raw::Number(number) => *number,
+        Raw::Text(text) => match values {
+            Some(Values::Keywords(keywords)) => {
+                let (place, exact) = keywords.place(text)?;
+                2 * i128::from(place) + i128::from(exact)
+            }
+            _ => 0,
+        },
+    })
+}
+
+fn directed(value: i128, descending: bool) -> i128 {
+    if descending { !value } else { value }
+}
+
+/// Ids are unsigned; they keep their order as signed numbers.
+fn id_rank(key: u128) -> i128 {
+    (key ^ (1 << 127)) as i128
+}
+
+/// Scores in the order of their bits.
+fn score_rank(score: f32) -> i128 {
+    let bits = score.to_bits() as i32;
+    i128::from(bits ^ (((bits >> 31) as u32) >> 1) as i32)
+}
+
+fn score_of(rank: i128) -> f32 {
+    let bits = i32::try_from(rank).unwrap_or_default();
+    f32::from_bits((bits ^ (((bits >> 31) as u32) >> 1) as i32) as u32)
+}
