@@ -162,8 +162,12 @@ fn a_database_url_can_be_in_a_file_and_is_never_printed() {
         "sqlite:/x/hunter2.sqlite"
     );
     assert!(!format!("{config:?}").contains("hunter2"));
-    let both = format!("[auth]\ndatabase = \"sqlite::memory:\"\ndatabase_file = \"{path}\"\n");
+    let both = format!("[auth]\ndatabase = \"sqlite:/y\"\ndatabase_file = \"{path}\"\n");
     assert_eq!(faults(&both, &[]), ["auth.database_file"]);
+    assert_eq!(
+        faults("[auth]\ndatabase = \"sqlite::memory:\"\n", &[]),
+        ["auth.database"]
+    );
     let wrong = load("[auth]\ndatabase = \"mysql://u:hunter2@h/d\"\n", &[]).unwrap_err();
     assert!(!wrong[0].contains("hunter2"), "{}", wrong[0]);
 }

@@ -118,9 +118,8 @@ impl Identity {
     /// # Errors
     /// When there is none of this id, or the database is away.
     pub async fn account(&self, id: &str) -> Result<Account, ChangeError> {
-        let mut change = self.database.begin().await?;
-        let found = load(&mut change, id).await?;
-        change.rollback().await.map_err(DatabaseError::from)?;
+        let mut reading = self.database.read().await?;
+        let found = load(&mut reading, id).await?;
         found.ok_or_else(|| missing(id))
     }
 
@@ -134,6 +133,13 @@ impl Identity {
         actor: &Actor,
         new: NewAccount,
     ) -> Result<Account, ChangeError> {
+        let email = new.email.clone();
+        let result = self.try_add(actor, new).await;
+        self.note_refusal(actor, "account.add", &email, &result);
+        result
+    }
+
+    async fn try_add(&self, actor: &Actor, new: NewAccount) -> Result<Account, ChangeError> {
         let email = email(&new.email, new.service).map_err(|reason| invalid("email", reason))?;
         let max_ttl_s = match new.max_ttl {
             Some(wish) => max_ttl(wish)?,
@@ -183,6 +189,17 @@ impl Identity {
     /// When a value cannot be, the e-mail is taken, it would give what the
     /// grants of `actor` do not cover, or `actor` would disable itself.
     pub async fn change_account(
+        &self,
+        actor: &Actor,
+        id: &str,
+        wanted: AccountChange,
+    ) -> Result<Account, ChangeError> {
+        let result = self.try_change(actor, id, wanted).await;
+        self.note_refusal(actor, "account.change", id, &result);
+        result
+    }
+
+    async fn try_change(
         &self,
         actor: &Actor,
         id: &str,
@@ -269,7 +286,9 @@ impl Identity {
     /// When there is none of this id, or it is the actor's own.
     pub async fn remove_account(&self, actor: &Actor, id: &str) -> Result<(), ChangeError> {
         if actor.subject == id {
-            return Err(ChangeError::OwnAccount);
+            let refused = Err(ChangeError::OwnAccount);
+            self.note_refusal(actor, "account.remove", id, &refused);
+            return refused;
         }
         let now_us = self.now_us();
         let mut change = self.database.begin().await?;

@@ -76,14 +76,14 @@ impl Database {
         sqlx::any::install_default_drivers();
         let url = match url {
             Some(url) => url.expose().to_owned(),
-            None => {
-                let file = data.join("identity.sqlite");
-                create_private(&file)?;
-                format!("sqlite:{}", file.display())
-            }
+            None => sqlite_url(&data.join("identity.sqlite"))?,
         };
         let options = AnyConnectOptions::from_str(&url)?.disable_statement_logging();
         let sqlite = url.starts_with("sqlite:");
+        if sqlite {
+            let file = sqlx::sqlite::SqliteConnectOptions::from_str(&url)?;
+            create_private(file.get_filename())?;
+        }
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(WAIT)
@@ -114,6 +114,11 @@ impl Database {
         &self.pool
     }
 
+    /// A view in which what is read belongs together.
+    pub(super) async fn read(&self) -> Result<Change, DatabaseError> {
+        Ok(self.pool.begin().await?)
+    }
+
     /// Begin a change that sees what no other change has in the making.
     pub(super) async fn begin(&self) -> Result<Change, DatabaseError> {
         // SQLite: take the write lock at once; a transaction that began by
@@ -125,6 +130,28 @@ impl Database {
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// The URL of a file: absolute, since an URL cannot begin with a relative
+/// path, and with what would mean something in an URL escaped.
+fn sqlite_url(file: &Path) -> Result<String, DatabaseError> {
+    use std::fmt::Write as _;
+
+    let absolute = std::path::absolute(file).map_err(|source| DatabaseError::File {
+        file: file.display().to_string(),
+        source,
+    })?;
+    let mut url = "sqlite://".to_owned();
+    for byte in absolute.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' => url.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() => url.push(char::from(*plain)),
+            other => {
+                let _ = write!(url, "%{other:02X}");
+            }
+        }
+    }
+    Ok(url)
 }
 
 /// Make an empty file that only its owner can read, before anything is in it;
@@ -233,4 +260,77 @@ pub(super) async fn put_ring<E: From<DatabaseError>>(
             .map_err(DatabaseError::from)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_data_folder_may_have_any_name() {
+        for name in [
+            "plain",
+            "with space",
+            "100%25",
+            "what?",
+            "a#b",
+            "日志",
+            "a&b=c",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let data = folder.path().join(name);
+            std::fs::create_dir(&data).unwrap();
+            let database = Database::open(None, &data).await.unwrap();
+            database.close().await;
+            assert!(
+                std::fs::metadata(data.join("identity.sqlite"))
+                    .unwrap()
+                    .len()
+                    > 0,
+                "{name}"
+            );
+        }
+        assert!(
+            sqlite_url(Path::new("relative/x"))
+                .unwrap()
+                .starts_with("sqlite:///")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_later_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(None, folder.path()).await.unwrap();
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'later', 1, X'00', 0)",
+        )
+        .execute(database.pool())
+        .await
+        .unwrap();
+        database.close().await;
+        let refused = Database::open(None, folder.path()).await;
+        assert!(
+            matches!(refused, Err(DatabaseError::Migrate(_))),
+            "{refused:?}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_named_by_url_is_private_too() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("own.sqlite");
+        let url = Secret::new(format!("sqlite:{}", file.display()));
+        let database = Database::open(Some(&url), folder.path()).await.unwrap();
+        database.close().await;
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
 }

@@ -242,9 +242,8 @@ impl Identity {
     /// # Errors
     /// When the account is no more, or the database is away.
     pub async fn grants(&self, subject: &str) -> Result<Access, IssueError> {
-        let mut change = self.database.begin().await?;
-        let holder = accounts::holder(&mut change, subject).await?;
-        change.rollback().await?;
+        let mut reading = self.database.read().await?;
+        let holder = accounts::holder(&mut reading, subject).await?;
         Ok(holder.ok_or(IssueError::NoAccount)?.grants)
     }
 

@@ -1,7 +1,7 @@
 //! Identity: accounts, roles and grants, the tokens that are issued from
 //! them, the keys that sign, and the audit of it all.
 //!
-//! Verification needs only memory ([`Trust`]), so it goes on while the
+//! Verification needs only memory (`Trust`), so it goes on while the
 //! database is away; everything that changes something, and every issue, is
 //! one transaction with its audit row.
 
@@ -45,12 +45,13 @@ pub use roles::Role;
 pub use seal::SealError;
 pub use service::{IssueServiceError, IssuedService, ServiceToken};
 pub use signing::KeyChangeError;
-pub use trust::{Trust, VerifyError};
+pub use trust::VerifyError;
 
 use database::Database;
 use delay::Delays;
 use password::Hasher;
 use seal::Seal;
+use trust::Trust;
 
 /// How often keys and revocations are read again; well below the 30 s after
 /// which every replica knows of a change.
@@ -198,6 +199,8 @@ pub struct Identity {
     lifetimes: Lifetimes,
     platform: Vec<Key>,
     trust: ArcSwap<Trust>,
+    /// Held while reading, so that what was read first is not stored last.
+    refreshing: tokio::sync::Mutex<()>,
     hasher: Hasher,
     delays: Mutex<Delays>,
     audit: mpsc::Sender<(Entry, i64)>,
@@ -256,6 +259,7 @@ impl Identity {
                 HashSet::new(),
                 HashSet::new(),
             )),
+            refreshing: tokio::sync::Mutex::new(()),
             hasher: Hasher::new().map_err(|error| IdentityError::System(error.to_string()))?,
             delays: Mutex::new(Delays::new()),
             audit,
@@ -322,12 +326,6 @@ impl Identity {
         verified
     }
 
-    /// What is believed at this moment, to verify more than once with.
-    #[must_use]
-    pub fn trust(&self) -> Arc<Trust> {
-        self.trust.load_full()
-    }
-
     /// What `{mscp_api_url}` means here.
     #[must_use]
     pub fn base(&self) -> &Base {
@@ -361,6 +359,26 @@ impl Identity {
         audit::list(self.database.pool(), page).await
     }
 
+    /// Note that a change was refused, if it was.
+    fn note_refusal<T>(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        target: &str,
+        result: &Result<T, ChangeError>,
+    ) {
+        if let Err(error @ (ChangeError::NotCovered(_) | ChangeError::OwnAccount)) = result {
+            self.note(Entry {
+                subject: actor.subject.clone(),
+                address: actor.address,
+                action,
+                target: target.to_owned(),
+                outcome: Outcome::Refused,
+                detail: serde_json::json!({ "reason": error.to_string() }),
+            });
+        }
+    }
+
     fn now_us(&self) -> i64 {
         (self.clock)()
     }
@@ -384,6 +402,7 @@ impl Identity {
 
     /// Read keys and revocations.
     async fn refresh(&self) -> Result<(), IdentityError> {
+        let _one_at_a_time = self.refreshing.lock().await;
         let pool = self.database.pool();
         let rows = database::keys(pool).await?;
         let mut keys = Vec::with_capacity(rows.len());

@@ -61,6 +61,17 @@ impl Identity {
         name: &str,
         wanted: Access,
     ) -> Result<(), ChangeError> {
+        let result = self.try_put_role(actor, name, &wanted).await;
+        self.note_refusal(actor, "role.put", name, &result);
+        result
+    }
+
+    async fn try_put_role(
+        &self,
+        actor: &Actor,
+        name: &str,
+        wanted: &Access,
+    ) -> Result<(), ChangeError> {
         let spelled = (1..=64).contains(&name.len())
             && name
                 .bytes()
@@ -71,7 +82,7 @@ impl Identity {
                 format!("expected 1 to 64 of [A-Za-z0-9_.-], found \"{name}\""),
             ));
         }
-        check_grants(&wanted)?;
+        check_grants(wanted)?;
         let now_us = self.now_us();
         let mut change = self.database.begin().await?;
         let before = grants_of(&mut change, name).await?;
@@ -94,7 +105,7 @@ impl Identity {
         };
         sqlx::query(statement)
             .bind(name.to_owned())
-            .bind(written(&wanted))
+            .bind(written(wanted))
             .bind(now_us)
             .execute(&mut *change)
             .await

@@ -100,7 +100,7 @@ impl Identity {
         change: &mut Change,
         exp_s: i64,
     ) -> Result<Key, IdentityError> {
-        let known = self.trust().signing.clone();
+        let known = self.trust.load().signing.clone();
         if let Some(key) = known
             && extend(change, key.kid(), exp_s).await?
         {

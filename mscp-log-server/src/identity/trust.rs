@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 
-use mscp_log_core::access::Base;
-use mscp_log_core::token::{Authorized, Key, Policy, Request, TokenError, Verified, Verifier};
+use mscp_log_core::token::{Key, Policy, TokenError, Verified, Verifier};
 
 /// `iss` and `aud` of our tokens. Keys tell installations apart, so the names
 /// need not.
@@ -23,7 +22,7 @@ pub enum VerifyError {
 
 /// The keys and revocations of one moment.
 #[derive(Debug)]
-pub struct Trust {
+pub(super) struct Trust {
     own: Verifier,
     platform: Option<Verifier>,
     pub(super) signing: Option<Key>,
@@ -55,10 +54,7 @@ impl Trust {
     }
 
     /// Verify `token` at `now_s`, seconds since the epoch.
-    ///
-    /// # Errors
-    /// When it does not verify, or was taken back.
-    pub fn verify(&self, token: &str, now_s: i64) -> Result<Verified, VerifyError> {
+    pub(super) fn verify(&self, token: &str, now_s: i64) -> Result<Verified, VerifyError> {
         let verified = match (self.own.verify(token, now_s), &self.platform) {
             (Err(error), Some(platform)) if is_not_ours(&error) => platform.verify(token, now_s)?,
             (result, _) => result?,
@@ -66,36 +62,6 @@ impl Trust {
         let claims = &verified.claims;
         self.check(verified.platform, &claims.user_id, claims.jti.as_deref())?;
         Ok(verified)
-    }
-
-    /// Verify `token` and decide `request` in one pass over it, borrowing from
-    /// `scratch`: what the door does for each request.
-    ///
-    /// # Errors
-    /// When it does not verify, or was taken back.
-    pub fn authorize<'b>(
-        &self,
-        token: &str,
-        now_s: i64,
-        base: &Base,
-        request: Request<'_>,
-        scratch: &'b mut Vec<u8>,
-    ) -> Result<Authorized<'_, 'b>, VerifyError> {
-        let verifier = match &self.platform {
-            Some(platform)
-                if self
-                    .own
-                    .verify(token, now_s)
-                    .is_err_and(|e| is_not_ours(&e)) =>
-            {
-                platform
-            }
-            _ => &self.own,
-        };
-        let authorized = verifier.authorize(token, now_s, base, request, scratch)?;
-        let claims = &authorized.claims;
-        self.check(authorized.platform, &claims.user_id, claims.jti.as_deref())?;
-        Ok(authorized)
     }
 
     fn check(&self, platform: bool, user_id: &str, jti: Option<&str>) -> Result<(), VerifyError> {

@@ -283,6 +283,14 @@ async fn nobody_gives_what_their_own_grants_do_not_cover() {
         "by the platform",
     );
 
+    let rows = actions(&identity).await;
+    for action in ["account.add", "account.change", "role.put"] {
+        assert!(
+            rows.contains(&(action.to_owned(), "refused".to_owned())),
+            "{action}"
+        );
+    }
+
     // What is covered can be given.
     let grants = AccountChange {
         grants: Some(push_to("b")),

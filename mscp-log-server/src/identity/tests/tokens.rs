@@ -314,7 +314,7 @@ async fn tokens_of_the_platform_verify_and_are_no_accounts_of_ours() {
     );
     // Ours need more than the platform's: what is signed as ours is held to it.
     let ours = Key::new(
-        identity.trust().signing.as_ref().unwrap().kid(),
+        identity.trust.load().signing.as_ref().unwrap().kid(),
         &[b'p'; 40],
     )
     .unwrap();
