@@ -401,8 +401,9 @@ pub(crate) mod tests {
         prop_oneof![
             any::<String>().prop_map(|text| AnnotationValue::String(Cow::Owned(text))),
             any::<i64>().prop_map(|number| AnnotationValue::Number(number.into())),
-            (-1e15..1e15).prop_map(|number: f64| AnnotationValue::Number(
-                serde_json::Number::from_f64(number).unwrap()
+            // Quarters: fractions that every reader of decimals gets exactly.
+            any::<i32>().prop_map(|number| AnnotationValue::Number(
+                serde_json::Number::from_f64(f64::from(number) / 4.0).unwrap()
             )),
             any::<bool>().prop_map(AnnotationValue::Bool),
         ]
