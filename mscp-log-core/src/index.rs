@@ -132,6 +132,12 @@ impl IndexName {
         &self.0
     }
 
+    /// The name, for a document to hold.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
     /// The beat in it.
     #[must_use]
     pub fn beat(&self) -> &str {

@@ -7,5 +7,8 @@ mod parse;
 pub mod time;
 
 pub use annotation::{Annotation, AnnotationValue, Annotations};
-pub use document::{Document, tag};
-pub use parse::{BodyError, Limits, MAX_KEY_BYTES, Record, RecordError, Window, json, ndjson};
+pub use document::{Document, Log, tag};
+pub use parse::{
+    BodyError, Limits, MAX_KEY_BYTES, Record, RecordError, Window, is_kind, json, ndjson,
+    storable_key,
+};
