@@ -329,7 +329,7 @@ proptest! {
         own in NOW - 48 * HOUR_US..NOW + HOUR_US,
     ) {
         let document = from_file("/x.log", Some(own)).unwrap();
-        let inside = own >= NOW - 24 * HOUR_US && own <= NOW + Window::MAX_FUTURE_US;
+        let inside = (NOW - 24 * HOUR_US..=NOW + Window::MAX_FUTURE_US).contains(&own);
         let expected = if inside { own } else { NOW };
         prop_assert_eq!(document["realtime_us"].as_i64(), Some(expected));
         prop_assert_eq!(document.get("source_time").is_some(), !inside);
