@@ -753,3 +753,106 @@ pub(super) fn search() -> BoxedStrategy<Search> {
         })
         .boxed()
 }
+
+/// A document as it is stored, with some of its fields in other shapes than
+/// the cleaner gives them (arrays, nested objects, left out).
+pub(super) fn document() -> BoxedStrategy<serde_json::Value> {
+    let text = || {
+        select(vec![
+            "a",
+            "b",
+            "c",
+            "error a",
+            "b c error",
+            "A Time-Out",
+            "日志 a",
+            "x y",
+            "",
+        ])
+    };
+    let name = || {
+        select(vec![
+            "a",
+            "b",
+            "c",
+            "default",
+            "kube-system",
+            "web-1",
+            "Error",
+            "",
+        ])
+    };
+    let named = prop_oneof![
+        6 => name().prop_map(serde_json::Value::from),
+        1 => vec(name(), 0..3).prop_map(serde_json::Value::from),
+        1 => Just(serde_json::Value::Null),
+        1 => (0i64..20).prop_map(serde_json::Value::from),
+    ];
+    let keyword = select(vec![
+        "namespace",
+        "namespace",
+        "namespace",
+        "appid",
+        "pod",
+        "type",
+        "zone",
+        "hostname",
+        "level",
+        "index",
+        "cluster",
+        "controler",
+        "tags",
+        "annotation",
+    ]);
+    let annotation = (select(vec!["user", "x.y"]), name());
+    (
+        text(),
+        vec((keyword, named), 0..8),
+        of(0i64..20),
+        of(select(vec![
+            "1970-01-01T00:00:00.005Z",
+            "1970-01-01T00:00:01Z",
+            "2018-01-24T06:20:19.231Z",
+        ])),
+        of(annotation),
+    )
+        .prop_map(|(message, keywords, number, date, annotation)| {
+            let mut document = serde_json::json!({"message": message});
+            for (field, value) in keywords {
+                document[field] = value;
+            }
+            if let Some(number) = number {
+                document["seq"] = number.into();
+                document["log"] = serde_json::json!({"offset": number, "file": {"path": "/a"}});
+            }
+            if let Some(date) = date {
+                document["@timestamp"] = date.into();
+            }
+            if let Some((key, value)) = annotation {
+                document["annotations"] = serde_json::json!({key: value});
+            }
+            document
+        })
+        .boxed()
+}
+
+/// A restriction on some fields, to values that documents have.
+pub(super) fn restriction() -> BoxedStrategy<crate::access::Restriction> {
+    let values = || {
+        of(proptest::collection::btree_set(
+            select(vec!["a", "b", "default", "kube-system", ""]).prop_map(str::to_owned),
+            1..3,
+        ))
+    };
+    (values(), values(), values(), values())
+        .prop_map(
+            |(namespace, appid, kind, index)| crate::access::Restriction {
+                namespace,
+                appid,
+                kind,
+                index,
+                ..crate::access::Restriction::none()
+            },
+        )
+        .boxed()
+}

@@ -9,18 +9,24 @@ mod json;
 pub mod lucene;
 mod lucene_parse;
 mod lucene_simple;
+mod matches;
 mod msearch;
 mod parameters;
 mod parse;
 mod parse_aggs;
 mod parse_query;
 pub mod regexp;
+mod restrict;
 pub mod wildcard;
 
 pub use error::QueryError;
+pub use matches::{Context, allowed_edits, distance, minimum};
 pub use msearch::{Header, Msearch};
+pub use restrict::Refused;
 
 #[cfg(test)]
 mod generate;
+#[cfg(test)]
+mod matches_tests;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::ast::*;
-use super::{Msearch, QueryError, generate};
+use super::{Context, Msearch, QueryError, Refused, generate};
+use crate::access::Restriction;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -221,4 +222,175 @@ fn nesting_has_a_limit() {
     assert!(Search::parse(deep(29).as_bytes(), &[]).is_ok());
     assert!(Search::parse(deep(30).as_bytes(), &[]).is_err());
     assert!(Search::parse(deep(100_000).as_bytes(), &[]).is_err());
+}
+
+/// Searches without most of what is refused under a restriction.
+fn restrictable() -> impl Strategy<Value = Search> {
+    generate::search().prop_map(|search| Search {
+        pit: None,
+        search_after: None,
+        seq_no_primary_term: None,
+        ..search
+    })
+}
+
+/// Whether a restriction shows a document, said without the query language.
+fn shows(restriction: &Restriction, document: &serde_json::Value) -> bool {
+    restriction.fields().all(|(field, allowed)| {
+        let one = |value: &serde_json::Value| match value {
+            serde_json::Value::String(text) => allowed.contains(text),
+            serde_json::Value::Number(number) => allowed.contains(&number.to_string()),
+            _ => false,
+        };
+        match &document[field] {
+            serde_json::Value::Array(values) => values.iter().any(one),
+            value => one(value),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_restricted_search_matches_what_the_search_does_among_what_may_be_seen(
+        search in restrictable(),
+        visible in prop::collection::vec(generate::restriction(), 0..3),
+        documents in prop::collection::vec(generate::document(), 1..12),
+    ) {
+        let asked = search.query.clone().unwrap_or_else(|| Query::of(Clause::MatchAll));
+        let unscored = search.min_score.is_none();
+        let Ok(restricted) = search.restrict(&visible) else { return Ok(()) };
+        let query = restricted.query.clone().unwrap();
+        let context = Context { now_us: 1_516_774_819_231_000, ..Context::default() };
+        for document in &documents {
+            let may_be_seen = visible.iter().any(|restriction| shows(restriction, document));
+            let found = query.matches(document, &context);
+            prop_assert!(!found || may_be_seen, "{} {}", restricted.emit(), document);
+            prop_assert_eq!(found, may_be_seen && unscored && asked.matches(document, &context), "{} {}", restricted.emit(), document);
+        }
+    }
+
+    #[test]
+    fn a_restricted_search_is_written_and_read_and_can_be_restricted_again(
+        search in restrictable(), visible in prop::collection::vec(generate::restriction(), 0..3),
+    ) {
+        let Ok(restricted) = search.restrict(&visible) else { return Ok(()) };
+        prop_assert_eq!(Search::parse(restricted.emit().as_bytes(), &[]), Ok(restricted.clone()));
+        prop_assert!(restricted.restrict(&visible).is_ok());
+        // A total order, and nothing that other documents decide.
+        for key in ["realtime_us", "seq", "event_id"] {
+            prop_assert!(restricted.sort.iter().any(|sort| sort.field == key));
+        }
+        prop_assert!(restricted.sort.iter().all(|sort| !matches!(sort.field.as_str(), "_score" | "_doc" | "_shard_doc")));
+        prop_assert!(restricted.timeout.is_none() && restricted.terminate_after.is_none() && restricted.min_score.is_none());
+        prop_assert!(restricted.track_scores.is_none() && restricted.pit.is_none());
+    }
+}
+
+#[track_caller]
+fn restricted(body: &str) -> Result<String, Refused> {
+    let restriction = Restriction {
+        namespace: Some(["shop".to_owned()].into()),
+        ..Restriction::none()
+    };
+    Search::parse(body.as_bytes(), &[])
+        .unwrap()
+        .restrict(&[restriction])
+        .map(|search| search.emit())
+}
+
+#[test]
+fn what_could_see_past_the_restriction_is_forbidden() {
+    for body in [
+        r#"{"query":{"fuzzy":{"message":"a"}}}"#,
+        r#"{"query":{"match":{"message":{"query":"a","fuzziness":"AUTO"}}}}"#,
+        r#"{"query":{"match_phrase_prefix":{"message":"a b"}}}"#,
+        r#"{"query":{"multi_match":{"query":"a","type":"phrase_prefix"}}}"#,
+        r#"{"query":{"multi_match":{"query":"a","fields":["message","_seq*"]}}}"#,
+        r#"{"query":{"query_string":{"query":"a OR (b AND c~1)"}}}"#,
+        r#"{"query":{"query_string":{"query":"_seq_no:>5"}}}"#,
+        r#"{"query":{"query_string":{"query":"\\*seq_no:5"}}}"#,
+        r#"{"query":{"simple_query_string":{"query":"a~"}}}"#,
+        r#"{"query":{"bool":{"must_not":[{"range":{"_seq_no":{"gt":1}}}]}}}"#,
+        r#"{"query":{"term":{"_field_names":"a"}}}"#,
+        r#"{"query":{"exists":{"field":"_ignored"}}}"#,
+        r#"{"query":{"prefix":{"pod":{"value":"a","rewrite":"scoring_boolean"}}}}"#,
+        r#"{"post_filter":{"fuzzy":{"message":"a"}}}"#,
+        r#"{"sort":["_seq_no"]}"#,
+        r#"{"seq_no_primary_term":true}"#,
+        r#"{"docvalue_fields":["_seq_no"]}"#,
+        r#"{"fields":["_*"]}"#,
+        r#"{"stored_fields":["_routing"]}"#,
+        r#"{"highlight":{"fields":{"message":{"highlight_query":{"fuzzy":{"message":"a"}}}}}}"#,
+        r#"{"highlight":{"highlight_query":{"fuzzy":{"message":"a"}},"fields":{}}}"#,
+        r#"{"aggs":{"a":{"terms":{"field":"pod","min_doc_count":0}}}}"#,
+        r#"{"aggs":{"a":{"terms":{"field":"_seq_no"}}}}"#,
+        r#"{"aggs":{"a":{"max":{"field":"_seq_no"}}}}"#,
+        r#"{"aggs":{"a":{"filter":{"fuzzy":{"message":"a"}},"aggs":{"b":{"stats":{"field":"seq"}}}}}}"#,
+        r#"{"aggs":{"a":{"filters":{"filters":{"x":{"match_phrase_prefix":{"message":"a"}}}}}}}"#,
+        r#"{"aggs":{"a":{"filter":{"match_all":{}},"aggs":{"b":{"terms":{"field":"pod","min_doc_count":0}}}}}}"#,
+        r#"{"aggs":{"a":{"top_hits":{"seq_no_primary_term":true}}}}"#,
+        r#"{"aggs":{"a":{"composite":{"sources":[{"s":{"terms":{"field":"_seq_no"}}}]}}}}"#,
+    ] {
+        assert!(
+            matches!(restricted(body), Err(Refused::SeesPast(_))),
+            "{body} {:?}",
+            restricted(body)
+        );
+    }
+    for body in [
+        r#"{"pit":{"id":"a"}}"#,
+        r#"{"sort":["seq"],"search_after":[1,2,3,4,5,6]}"#,
+    ] {
+        assert!(matches!(restricted(body), Err(Refused::Wrong(_))), "{body}");
+    }
+}
+
+#[test]
+fn a_restricted_search_keeps_what_is_the_documents_own() {
+    let filter = r#"{"bool":{"filter":[{"bool":{"filter":[{"terms":{"namespace":["shop"]}}]}},"#;
+    let order = r#"{"realtime_us":{"order":"ORDER","unmapped_type":"long"}},{"seq":{"order":"ORDER","unmapped_type":"long"}},{"event_id":{"order":"ORDER","unmapped_type":"keyword"}}"#;
+    let (rising, falling) = (
+        order.replace("ORDER", "asc"),
+        order.replace("ORDER", "desc"),
+    );
+    assert_eq!(
+        restricted(
+            r#"{"query":{"term":{"pod":"a"}},"sort":[{"_score":"desc"},{"pod":"asc"},"_doc"],"timeout":"1s","terminate_after":1}"#
+        ),
+        Ok(format!(
+            r#"{{"query":{filter}{{"term":{{"pod":{{"value":"a"}}}}}}]}}}},"sort":[{{"pod":{{"order":"asc"}}}},{rising}]}}"#
+        ))
+    );
+    let none = filter.trim_end_matches(',');
+    assert_eq!(
+        restricted(
+            r#"{"docvalue_fields":["*_us"],"sort":[{"@timestamp":"desc"}],"search_after":[5]}"#
+        ),
+        Ok(format!(
+            r#"{{"query":{none}]}}}},"sort":[{{"@timestamp":{{"order":"desc"}}}},{falling}],"search_after":[5,null,null,null],"docvalue_fields":[{{"field":"ingest_us"}},{{"field":"realtime_us"}}]}}"#
+        ))
+    );
+    assert_eq!(
+        restricted(r#"{"min_score":0.5,"aggs":{"a":{"top_hits":{"size":1}}}}"#),
+        Ok(format!(
+            r#"{{"query":{filter}{{"match_none":{{}}}}]}}}},"aggs":{{"a":{{"top_hits":{{"sort":[{falling}],"size":1}}}}}},"sort":[{falling}]}}"#
+        ))
+    );
+    assert_eq!(
+        restricted(r#"{"highlight":{"fields":{"*":{}}},"query":{"match_all":{}}}"#),
+        Ok(format!(
+            r#"{{"query":{filter}{{"match_all":{{}}}}]}}}},"sort":[{falling}],"highlight":{{"highlight_query":{{"match_all":{{}}}},"fields":[{{"*":{{}}}}]}}}}"#
+        ))
+    );
+}
+
+#[test]
+fn no_restriction_at_all_shows_nothing() {
+    let search = Search::default().restrict(&[]).unwrap();
+    assert!(!search.query.unwrap().matches(
+        &serde_json::json!({"namespace": "shop"}),
+        &Context::default()
+    ));
 }
