@@ -13,7 +13,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-use tantivy::SegmentReader;
+use tantivy::{DocAddress, SegmentOrdinal, SegmentReader};
 
 use super::ids::{DocumentId, IdColumn};
 use super::partition::PartitionSnapshot;
@@ -116,12 +116,12 @@ impl Seen {
     }
 }
 
-/// Which of `keys` the last commit has.
-pub(super) fn look_up(
+/// Which of `keys` the last commit has, and where.
+pub(super) fn find(
     snapshot: &PartitionSnapshot,
     keys: &HashSet<Key>,
-) -> tantivy::Result<HashSet<Key>> {
-    let mut found = HashSet::new();
+) -> tantivy::Result<HashMap<Key, DocAddress>> {
+    let mut found = HashMap::new();
     let mut by_high: HashMap<u64, Vec<&Key>> = HashMap::new();
     for key in keys {
         by_high.entry(key.id.high()).or_default().push(key);
@@ -130,16 +130,23 @@ pub(super) fn look_up(
         if found.len() == keys.len() {
             break;
         }
-        look_up_in(segment, snapshot.ids(ordinal), &by_high, &mut found)?;
+        find_in(
+            segment,
+            ordinal,
+            snapshot.ids(ordinal),
+            &by_high,
+            &mut found,
+        )?;
     }
     Ok(found)
 }
 
-fn look_up_in(
+fn find_in(
     segment: &SegmentReader,
+    segment_ord: SegmentOrdinal,
     ids: &IdColumn,
     by_high: &HashMap<u64, Vec<&Key>>,
-    found: &mut HashSet<Key>,
+    found: &mut HashMap<Key, DocAddress>,
 ) -> tantivy::Result<()> {
     let mut hits = Vec::new();
     ids.each_high(segment.max_doc(), |doc, high| {
@@ -167,7 +174,11 @@ fn look_up_in(
             .get(&id.high())
             .and_then(|keys| keys.iter().find(|key| key.id == id && *key.index == index));
         if let Some(key) = same {
-            found.insert((*key).clone());
+            let address = DocAddress {
+                segment_ord,
+                doc_id: doc,
+            };
+            found.insert((*key).clone(), address);
         }
     }
     Ok(())

@@ -107,11 +107,6 @@ impl Expression {
         Self { parts }
     }
 
-    /// Whether it means every index there is.
-    pub(super) fn is_everything(&self) -> bool {
-        matches!(&*self.parts, [Part::Pattern(pattern)] if pattern == "*")
-    }
-
     /// Whether an index in this partition can be meant. A quick check that
     /// need not open the partition: it errs on the side of yes.
     pub(super) fn may_touch(&self, partition: &str) -> bool {

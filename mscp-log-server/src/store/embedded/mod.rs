@@ -5,6 +5,7 @@
 //! last commit.
 
 pub mod analyzer;
+mod call;
 mod catalog;
 mod dates;
 mod dedup;
@@ -117,7 +118,6 @@ impl Store for EmbeddedStore {
     }
 
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
-        let _ = request;
-        http::Response::new(Body::empty())
+        self.answer(request).await
     }
 }

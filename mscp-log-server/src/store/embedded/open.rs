@@ -11,7 +11,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{IndexWriter, TantivyDocument, Term};
 
 use super::catalog::Catalog;
-use super::dedup::{Key, Seen, look_up};
+use super::dedup::{Key, Seen, find};
 use super::ids::ids_query;
 use super::partition::Partition;
 use super::writer::Unavailable;
@@ -56,7 +56,9 @@ impl Open {
         if keys.is_empty() {
             return Ok(HashSet::new());
         }
-        Ok(look_up(&self.partition.snapshot(), keys)?)
+        Ok(find(&self.partition.snapshot(), keys)?
+            .into_keys()
+            .collect())
     }
 
     /// Add a document that is not there.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -116,7 +116,6 @@ impl PartitionSnapshot {
 pub struct Partition {
     /// `2026.11.23`, or [`UNDATED`].
     pub(super) name: Arc<str>,
-    pub(super) path: PathBuf,
     pub(super) index: Index,
     reader: IndexReader,
     fields: Arc<Fields>,
@@ -146,7 +145,6 @@ impl Partition {
         let snapshot = snapshot(&name, &reader, &fields)?;
         Ok(Self {
             name,
-            path: path.to_owned(),
             index,
             reader,
             fields,

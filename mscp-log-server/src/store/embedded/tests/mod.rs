@@ -7,6 +7,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+mod api;
+
 use super::indices::{Expression, Options};
 use super::*;
 use crate::buffer::Position;

@@ -1,0 +1,373 @@
+//! Answers in Elasticsearch's form: JSON, text tables, errors, and the part of
+//! them that `filter_path` asks for.
+
+use axum::body::Body;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use mscp_log_core::query::wildcard;
+use serde_json::{Map, Value, json};
+
+use super::super::catalog::CatalogError;
+use super::super::writer::Unavailable;
+
+/// What an endpoint answers.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) content: Content,
+}
+
+/// The body of a [`Reply`].
+#[derive(Debug)]
+pub(super) enum Content {
+    Json(Value),
+    /// JSON that is written already.
+    Written(String),
+    /// A table or a tagline.
+    Text(String),
+    Empty,
+}
+
+impl Reply {
+    pub(super) fn ok(body: Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    pub(super) fn json(status: StatusCode, body: Value) -> Self {
+        Self {
+            status,
+            content: Content::Json(body),
+        }
+    }
+
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            content: Content::Empty,
+        }
+    }
+}
+
+/// A request that is refused or failed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Fault {
+    /// `{"error": {"root_cause": [..], "type", "reason"}, "status"}`
+    pub(super) fn new(status: StatusCode, kind: &str, reason: impl Into<String>) -> Self {
+        let mut error = Map::new();
+        error.insert("type".to_owned(), kind.into());
+        error.insert("reason".to_owned(), reason.into().into());
+        Self::of(status, error)
+    }
+
+    fn of(status: StatusCode, mut error: Map<String, Value>) -> Self {
+        let root_cause = json!([error]);
+        error.insert("root_cause".to_owned(), root_cause);
+        Self {
+            status,
+            body: json!({"error": error, "status": status.as_u16()}),
+        }
+    }
+
+    /// 400 `illegal_argument_exception`
+    pub(super) fn argument(reason: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "illegal_argument_exception",
+            reason,
+        )
+    }
+
+    /// The form that errors have before any endpoint is found.
+    pub(super) fn plain(status: StatusCode, reason: String) -> Self {
+        Self {
+            status,
+            body: json!({"error": reason, "status": status.as_u16()}),
+        }
+    }
+
+    /// 404 `index_not_found_exception`
+    pub(super) fn no_index(name: &str) -> Self {
+        let status = StatusCode::NOT_FOUND;
+        let mut error = Map::new();
+        for (member, value) in no_index_error(name) {
+            error.insert(member.to_owned(), value.into());
+        }
+        Self::of(status, error)
+    }
+
+    /// The `error` member alone, as an item of `_bulk` has it.
+    pub(super) fn item(&self) -> Value {
+        let mut error = self.body["error"].clone();
+        if let Some(error) = error.as_object_mut() {
+            error.remove("root_cause");
+        }
+        error
+    }
+}
+
+fn no_index_error(name: &str) -> [(&'static str, String); 6] {
+    [
+        ("type", "index_not_found_exception".to_owned()),
+        ("reason", format!("no such index [{name}]")),
+        ("resource.type", "index_or_alias".to_owned()),
+        ("resource.id", name.to_owned()),
+        ("index_uuid", "_na_".to_owned()),
+        ("index", name.to_owned()),
+    ]
+}
+
+impl From<CatalogError> for Fault {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Missing(name) => Self::no_index(&name),
+            CatalogError::TooMany(_) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "validation_exception",
+                error.to_string(),
+            ),
+            other => {
+                // The caller need not know the paths of this machine.
+                tracing::error!(error = %other, "the store cannot be read");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "exception",
+                    "the store cannot be read",
+                )
+            }
+        }
+    }
+}
+
+impl From<tantivy::TantivyError> for Fault {
+    fn from(error: tantivy::TantivyError) -> Self {
+        tracing::error!(%error, "the store cannot be read");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "exception",
+            "the store cannot be read",
+        )
+    }
+}
+
+impl From<Unavailable> for Fault {
+    fn from(Unavailable(reason): Unavailable) -> Self {
+        tracing::warn!(reason, "a write was refused");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable_shards_exception",
+            "the store does not take writes now",
+        )
+    }
+}
+
+/// How the answer is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Form {
+    pub(super) pretty: bool,
+    pub(super) filter_path: Option<String>,
+    /// The major version that the client wants to be compatible with.
+    pub(super) compatible: Option<String>,
+}
+
+impl Form {
+    /// Read it from the parameters and the headers.
+    pub(super) fn of(parameters: &[(String, String)], headers: &HeaderMap) -> Self {
+        let value = |wanted: &str| {
+            let found = parameters.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.as_str())
+        };
+        Self {
+            pretty: value("pretty").is_some_and(|value| value != "false"),
+            filter_path: value("filter_path")
+                .filter(|value| !value.is_empty())
+                .map(str::to_owned),
+            compatible: headers
+                .get(http::header::ACCEPT)
+                .and_then(|accept| compatible_with(accept.to_str().ok()?)),
+        }
+    }
+
+    /// The whole response.
+    pub(super) fn response(&self, reply: Result<Reply, Fault>) -> Response<Body> {
+        let reply = reply.unwrap_or_else(|fault| Reply::json(fault.status, fault.body));
+        let (body, kind) = match reply.content {
+            Content::Empty => (String::new(), None),
+            Content::Text(text) => (text, Some("text/plain; charset=UTF-8".to_owned())),
+            Content::Written(text) if self.filter_path.is_none() && !self.pretty => {
+                (text, Some(self.json_kind()))
+            }
+            Content::Written(text) => {
+                let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+                (self.write(value), Some(self.json_kind()))
+            }
+            Content::Json(value) => (self.write(value), Some(self.json_kind())),
+        };
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = reply.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            "x-elastic-product",
+            HeaderValue::from_static("Elasticsearch"),
+        );
+        if let Some(kind) = kind.and_then(|kind| HeaderValue::try_from(kind).ok()) {
+            headers.insert(CONTENT_TYPE, kind);
+        }
+        response
+    }
+
+    fn json_kind(&self) -> String {
+        match &self.compatible {
+            Some(major) => format!("application/vnd.elasticsearch+json;compatible-with={major}"),
+            None => "application/json".to_owned(),
+        }
+    }
+
+    fn write(&self, value: Value) -> String {
+        let value = match &self.filter_path {
+            Some(paths) => filtered(value, paths),
+            None => value,
+        };
+        if self.pretty {
+            let text = serde_json::to_string_pretty(&value);
+            text.map(|text| text + "\n").unwrap_or_default()
+        } else {
+            value.to_string()
+        }
+    }
+}
+
+fn compatible_with(media_type: &str) -> Option<String> {
+    let (_, major) = media_type.split_once("compatible-with=")?;
+    let digits: String = major.chars().take_while(char::is_ascii_digit).collect();
+    (!digits.is_empty() && digits.len() <= 2).then_some(digits)
+}
+
+/// The members that `filter_path` names: paths with `*` for one name and `**`
+/// for any, those after `-` left out.
+fn filtered(value: Value, paths: &str) -> Value {
+    let paths = || {
+        paths
+            .split(',')
+            .map(str::trim)
+            .filter(|path| !path.is_empty())
+    };
+    let includes: Vec<Vec<&str>> = paths()
+        .filter(|path| !path.starts_with('-'))
+        .map(|path| path.split('.').collect())
+        .collect();
+    let excludes: Vec<Vec<&str>> = paths()
+        .filter_map(|path| path.strip_prefix('-'))
+        .map(|path| path.split('.').collect())
+        .collect();
+    let kept = if includes.is_empty() {
+        Some(value)
+    } else {
+        let includes: Vec<&[&str]> = includes.iter().map(Vec::as_slice).collect();
+        included(value, &includes)
+    };
+    let excludes: Vec<&[&str]> = excludes.iter().map(Vec::as_slice).collect();
+    kept.map_or_else(|| json!({}), |value| excluded(value, &excludes))
+}
+
+/// The rests of `paths` behind a member of this name; an empty one is an end.
+fn below<'p>(paths: &[&'p [&'p str]], name: &str) -> Vec<&'p [&'p str]> {
+    let mut rests = Vec::new();
+    for path in paths {
+        match path {
+            ["**", rest @ ..] => {
+                rests.push(*path);
+                rests.extend(below(&[rest], name));
+            }
+            [first, rest @ ..] if wildcard::fits(first, name) => rests.push(rest),
+            _ => {}
+        }
+    }
+    rests
+}
+
+fn ends(paths: &[&[&str]]) -> bool {
+    paths.iter().any(|path| path.is_empty() || **path == ["**"])
+}
+
+fn included(value: Value, paths: &[&[&str]]) -> Option<Value> {
+    if ends(paths) {
+        return Some(value);
+    }
+    match value {
+        Value::Object(members) => {
+            let kept: Map<String, Value> = members
+                .into_iter()
+                .filter_map(|(name, value)| {
+                    let rests = below(paths, &name);
+                    Some((name, included(value, &rests)?))
+                })
+                .collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Value::Array(items) => {
+            let items = items.into_iter();
+            let kept: Vec<Value> = items.filter_map(|item| included(item, paths)).collect();
+            (!kept.is_empty()).then_some(Value::Array(kept))
+        }
+        _ => None,
+    }
+}
+
+fn excluded(value: Value, paths: &[&[&str]]) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let rests = below(paths, &name);
+                if ends(&rests) {
+                    None
+                } else {
+                    Some((name, excluded(value, &rests)))
+                }
+            })
+            .collect::<Map<String, Value>>()
+            .into(),
+        Value::Array(items) => {
+            let items = items.into_iter();
+            items.map(|item| excluded(item, paths)).collect()
+        }
+        scalar => scalar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(paths: &str, expect: Value) {
+        let value = json!({
+            "took": 1,
+            "hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": {"x": 1}}, {"_id": "b"}]},
+        });
+        assert_eq!(filtered(value, paths), expect);
+    }
+
+    #[test]
+    fn filter_path_keeps_what_it_names_and_leaves_out_what_it_forbids() {
+        check("took", json!({"took": 1}));
+        check("hits.total.value", json!({"hits": {"total": {"value": 2}}}));
+        check(
+            "hits.hits._id",
+            json!({"hits": {"hits": [{"_id": "a"}, {"_id": "b"}]}}),
+        );
+        check("**.x", json!({"hits": {"hits": [{"_source": {"x": 1}}]}}));
+        check("t*", json!({"took": 1}));
+        check("nothing", json!({}));
+        check("-hits", json!({"took": 1}));
+        check(
+            "hits.hits,-**._source",
+            json!({"hits": {"hits": [{"_id": "a"}, {"_id": "b"}]}}),
+        );
+    }
+}
