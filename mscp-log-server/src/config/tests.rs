@@ -211,3 +211,29 @@ fn what_is_unwise_is_warned_of() {
     config.http.public_url = Some("https://logs".to_owned());
     assert!(config.warnings().is_empty());
 }
+
+#[test]
+fn the_example_of_the_reference_page_is_a_configuration() {
+    let config = load(reference::EXAMPLE, &[]).unwrap();
+    assert_eq!(config.regions["east"].cluster, "k8s-1");
+    assert_eq!(config.push.region, "east");
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        kept == page,
+        "docs/configuration.md is not what the keys say; run this test with UPDATE_DOCS=1"
+    );
+    for key in key::KEYS {
+        let last = key.path.rsplit('.').next().unwrap();
+        assert!(page.contains(&format!("| `{last}` |")), "{}", key.path);
+    }
+}
