@@ -107,7 +107,7 @@ impl Identity {
                 Ok(issued)
             }
             Err(error) => {
-                if matches!(error, LoginError::Unavailable(_)) {
+                if !matches!(error, LoginError::Refused) {
                     self.delays().undecided(&attempt);
                 }
                 Err(error)

@@ -11,6 +11,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 /// A replica's knowledge of the keys is at most this old, in seconds.
 pub(super) const REFRESH_S: i64 = 30;
 
@@ -23,7 +25,8 @@ pub(super) const PUBLISHED_S: i64 = 2 * REFRESH_S;
 pub(super) const LINGER_S: i64 = 60;
 
 /// Where in its life a key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// Published and verifies, does not sign yet.
     Next,
@@ -65,7 +68,7 @@ impl FromStr for State {
 }
 
 /// One key without its secret. Times are seconds since the epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyState {
     /// The key's id, the `kid` of the tokens it signs.
     pub kid: String,
