@@ -31,13 +31,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::catalog::Catalog;
 pub use self::catalog::CatalogError;
+use self::search::Limits;
 use self::writer::{Writer, WriterSettings};
 use super::{Store, StoreError};
 use crate::buffer::Batch;
+
+/// Searches that wait for a thread; more are refused with 429.
+pub const QUEUED_SEARCHES: usize = 100;
 
 /// Sizes, times and limits of an embedded store.
 #[derive(Clone, Debug)]
@@ -52,8 +56,10 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// Bytes of the body of one request, unpacked.
     pub max_body_bytes: u64,
-    /// Searches that run at once.
+    /// Searches that run at once; [`QUEUED_SEARCHES`] more wait.
     pub max_concurrent_searches: usize,
+    /// What bounds each search.
+    pub search_limits: Limits,
     /// Longest run of one search.
     pub search_timeout: Duration,
 }
@@ -67,6 +73,7 @@ impl Default for Settings {
             commit_interval: Duration::from_secs(1),
             max_body_bytes: 100 * 1024 * 1024,
             max_concurrent_searches: 4,
+            search_limits: Limits::default(),
             search_timeout: Duration::from_secs(30),
         }
     }
@@ -79,6 +86,8 @@ pub struct EmbeddedStore {
     settings: Settings,
     catalog: Arc<Catalog>,
     writer: Writer,
+    searches: Arc<Semaphore>,
+    queued_searches: Arc<Semaphore>,
 }
 
 impl EmbeddedStore {
@@ -99,6 +108,8 @@ impl EmbeddedStore {
             CatalogError::Io { path, error }
         })?;
         Ok(Self {
+            searches: Arc::new(Semaphore::new(settings.max_concurrent_searches.max(1))),
+            queued_searches: Arc::new(Semaphore::new(QUEUED_SEARCHES)),
             settings,
             catalog,
             writer,

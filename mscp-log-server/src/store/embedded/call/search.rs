@@ -1,18 +1,218 @@
 //! The search endpoints: parse, choose the partitions, run on a thread for it.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::StatusCode;
+use mscp_log_core::query::ast::Search;
+use mscp_log_core::query::{Msearch, QueryError};
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::super::EmbeddedStore;
+use super::super::catalog::Catalog;
+use super::super::indices::{Expression, Options};
+use super::super::search::{EsError, SearchContext, answer};
+use super::index::blocking;
 use super::{Call, Fault, Reply};
+use crate::clock;
+
+impl From<QueryError> for Fault {
+    fn from(error: QueryError) -> Self {
+        Self {
+            status: status_of(error.status()),
+            body: error.to_json(),
+        }
+    }
+}
+
+impl From<EsError> for Fault {
+    fn from(error: EsError) -> Self {
+        Self {
+            status: status_of(error.status),
+            body: error.body(),
+        }
+    }
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The form of an answer that depends on more than the search.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// `hits.total` is a number, as before Elasticsearch 7.
+    total_as_number: bool,
+    /// Hits have a `_type`, as before Elasticsearch 8.
+    with_type: bool,
+}
+
+impl Shape {
+    fn apply(self, body: &mut Value) {
+        let Some(hits) = body.get_mut("hits") else {
+            return;
+        };
+        if self.total_as_number
+            && let Some(total) = hits.get_mut("total")
+        {
+            *total = total["value"].take();
+        }
+        if self.with_type
+            && let Some(hits) = hits["hits"].as_array_mut()
+        {
+            for hit in hits {
+                hit["_type"] = "_doc".into();
+            }
+        }
+    }
+}
 
 impl EmbeddedStore {
-    pub(super) async fn search(&self, call: &Call, _index: &str) -> Result<Reply, Fault> {
-        Err(call.no_handler())
+    pub(super) async fn search(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
+        call.json_body()?;
+        let search = Search::parse(&call.body, &call.parameters)?;
+        self.known_shape(call, &search)?;
+        let options = call.options()?;
+        let shape = self.shape(call)?;
+        let run = self.run(false);
+        let (catalog, expression) = (Arc::clone(&self.catalog), Expression::new(index));
+        let permit = self.turn().await?;
+        let body = blocking(move || {
+            let _permit = permit;
+            let mut body = run_one(&catalog, &expression, options, &search, &run)?;
+            shape.apply(&mut body);
+            Ok(body)
+        })
+        .await?;
+        Ok(Reply::ok(body))
     }
 
-    pub(super) async fn count(&self, call: &Call, _index: &str) -> Result<Reply, Fault> {
-        Err(call.no_handler())
+    pub(super) async fn count(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
+        call.json_body()?;
+        let search = Search::parse_count(&call.body, &call.parameters)?;
+        let options = call.options()?;
+        let run = self.run(true);
+        let (catalog, expression) = (Arc::clone(&self.catalog), Expression::new(index));
+        let permit = self.turn().await?;
+        let body = blocking(move || {
+            let _permit = permit;
+            run_one(&catalog, &expression, options, &search, &run)
+        })
+        .await?;
+        Ok(Reply::ok(body))
     }
 
-    pub(super) async fn msearch(&self, call: &Call, _index: &str) -> Result<Reply, Fault> {
-        Err(call.no_handler())
+    pub(super) async fn msearch(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
+        call.only(&[
+            "typed_keys",
+            "rest_total_hits_as_int",
+            "max_concurrent_searches",
+            "max_concurrent_shard_requests",
+            "pre_filter_shard_size",
+            "ccs_minimize_roundtrips",
+            "search_type",
+            "ignore_unavailable",
+            "allow_no_indices",
+            "ignore_throttled",
+            "routing",
+        ])?;
+        call.json_body()?;
+        let started = Instant::now();
+        let parsed = Msearch::parse(&call.body)?;
+        let options = call.options()?;
+        let shape = self.shape(call)?;
+        let mut responses = Vec::with_capacity(parsed.searches.len());
+        for (header, search) in parsed.searches {
+            self.known_shape(call, &search)?;
+            let expression = if header.index.is_empty() {
+                Expression::new(index)
+            } else {
+                Expression::new(&header.index.join(","))
+            };
+            let options = Options {
+                ignore_unavailable: header
+                    .ignore_unavailable
+                    .unwrap_or(options.ignore_unavailable),
+                allow_no_indices: header.allow_no_indices.unwrap_or(options.allow_no_indices),
+            };
+            let catalog = Arc::clone(&self.catalog);
+            let run = self.run(false);
+            // A turn for each, so that long lists do not keep others waiting.
+            let permit = self.turn().await?;
+            let result = blocking(move || {
+                let _permit = permit;
+                run_one(&catalog, &expression, options, &search, &run)
+            })
+            .await;
+            responses.push(match result {
+                Ok(mut body) => {
+                    shape.apply(&mut body);
+                    body["status"] = 200.into();
+                    body
+                }
+                Err(fault) => fault.body,
+            });
+        }
+        Ok(Reply::ok(json!({
+            "took": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "responses": responses,
+        })))
     }
+
+    fn shape(&self, call: &Call) -> Result<Shape, Fault> {
+        let major = self.settings.version.0;
+        Ok(Shape {
+            total_as_number: major < 7 || call.flag("rest_total_hits_as_int")?.unwrap_or(false),
+            with_type: major < 8,
+        })
+    }
+
+    /// Refuse what the answer could not be shaped to.
+    fn known_shape(&self, call: &Call, search: &Search) -> Result<(), Fault> {
+        if call.flag("typed_keys")?.unwrap_or(false) && !search.aggs.is_empty() {
+            return Err(Fault::argument(
+                "[typed_keys] is not supported with aggregations",
+            ));
+        }
+        if search.pit.is_some() {
+            return Err(Fault::argument("points in time are not supported"));
+        }
+        Ok(())
+    }
+
+    fn run(&self, count_only: bool) -> SearchContext {
+        SearchContext {
+            now_ms: clock::now_us().div_euclid(1_000),
+            deadline: Some(Instant::now() + self.settings.search_timeout),
+            limits: self.settings.search_limits,
+            count_only,
+        }
+    }
+
+    /// Wait for a thread; refuse where too many wait already.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let rejected = || {
+            Fault::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "es_rejected_execution_exception",
+                "too many searches wait for a thread",
+            )
+        };
+        let queue = Arc::clone(&self.queued_searches);
+        let _queued = queue.try_acquire_owned().map_err(|_| rejected())?;
+        let searches = Arc::clone(&self.searches);
+        searches.acquire_owned().await.map_err(|_| rejected())
+    }
+}
+
+fn run_one(
+    catalog: &Catalog,
+    expression: &Expression,
+    options: Options,
+    search: &Search,
+    context: &SearchContext,
+) -> Result<Value, Fault> {
+    let selection = catalog.select(expression, options)?;
+    Ok(answer(&selection.snapshots, search, context)?)
 }

@@ -373,3 +373,99 @@ async fn a_gzip_body_is_unpacked_within_the_limit() {
     let bomb = " ".repeat(100_000);
     assert_eq!(call(&bomb).await, StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn searches_counts_and_msearch_see_the_indices_they_name_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for (index, id, level) in [
+        ("a-2018.01.24", "1", "info"),
+        ("a-2018.01.24", "2", "warn"),
+        ("b-2018.01.24", "3", "info"),
+        ("b-2018.01.25", "4", "info"),
+        ("plain", "5", "info"),
+    ] {
+        let body = format!(r#"{{"level":"{level}","message":"line {id}","realtime_us":{id}}}"#);
+        send(&store, Method::PUT, &format!("/{index}/_doc/{id}"), &body).await;
+    }
+    send(&store, Method::PUT, "/empty-2018.01.24", "").await;
+    let ids = |answer: &Value| {
+        let hits = answer["hits"]["hits"].as_array().unwrap();
+        let ids = hits
+            .iter()
+            .map(|hit| hit["_id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>().join(",")
+    };
+    for (uri, expect) in [
+        ("/_search?sort=realtime_us", "1,2,3,4,5"),
+        ("/a-*/_search?sort=realtime_us", "1,2"),
+        ("/*-2018.01.24/_search?sort=realtime_us:desc", "3,2,1"),
+        ("/a-*,plain/_search?sort=realtime_us&q=level:info", "1,5"),
+        ("/*,-b-*/_search?sort=realtime_us", "1,2,5"),
+        ("/empty-2018.01.24/_search", ""),
+        ("/none*/_search", ""),
+    ] {
+        let answer = get(&store, uri).await;
+        assert_eq!(answer.status, StatusCode::OK, "{uri} {}", answer.text);
+        assert_eq!(ids(&answer.json()), expect, "{uri}");
+    }
+    let count = send(
+        &store,
+        Method::POST,
+        "/b-*/_count",
+        r#"{"query": {"term": {"level": "info"}}}"#,
+    );
+    assert_eq!(count.await.json()["count"], 2);
+    let missing = get(&store, "/none/_search").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    let unknown = send(
+        &store,
+        Method::POST,
+        "/_search",
+        r#"{"query": {"percolate": {}}}"#,
+    )
+    .await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+    assert_eq!(unknown.json()["error"]["type"], "parsing_exception");
+    let total = get(&store, "/_search?rest_total_hits_as_int=true&size=0")
+        .await
+        .json();
+    assert_eq!(total["hits"]["total"], 5);
+    assert_eq!(
+        get(&store, "/_search?what=1").await.status,
+        StatusCode::BAD_REQUEST
+    );
+
+    let lines = concat!(
+        "{\"index\":\"a-*\"}\n{\"size\":0}\n",
+        "{\"index\":\"none\"}\n{}\n",
+        "{}\n{\"query\":{\"ids\":{\"values\":[\"5\"]}}}\n",
+    );
+    let answer = send(&store, Method::POST, "/plain/_msearch", lines)
+        .await
+        .json();
+    let responses = answer["responses"].as_array().unwrap();
+    assert_eq!(responses[0]["hits"]["total"]["value"], 2);
+    assert_eq!(responses[0]["status"], 200);
+    assert_eq!(responses[1]["status"], 404);
+    assert_eq!(ids(&responses[2]), "5");
+}
+
+#[tokio::test]
+async fn an_older_version_answers_in_its_older_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        version: (6, 8, 23),
+        ..Settings::default()
+    };
+    let store = EmbeddedStore::open(folder.path(), settings).unwrap();
+    let written = send(&store, Method::PUT, "/a/_doc/1", "{}").await.json();
+    assert_eq!(written["_type"], "_doc");
+    let found = get(&store, "/_search").await.json();
+    assert_eq!(found["hits"]["total"], 1);
+    assert_eq!(found["hits"]["hits"][0]["_type"], "_doc");
+    let refused = send(&store, Method::PUT, "/a/_doc/1", r#"{"seq":"x"}"#)
+        .await
+        .json();
+    assert_eq!(refused["error"]["type"], "mapper_parsing_exception");
+}
