@@ -1,0 +1,481 @@
+//! Requests whose decision carries a restriction.
+//!
+//! Every search, from the body and from the parameters, is read into its tree,
+//! restricted there and written out again; nothing else of the request reaches
+//! the store. It always runs over all indices, with the ones that were named as
+//! a filter. What is no search has a constant answer.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+use mscp_log_core::access::{Restriction, Visible};
+use mscp_log_core::field::{FIELDS, FieldType};
+use mscp_log_core::query::ast::Search;
+use mscp_log_core::query::{Header, Msearch, QueryError, Refused};
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use super::{Ask, Read, Refusal, Region, answer, indices, json, request};
+
+/// Parameters that say how an answer is written, and nothing of what is in it.
+const OF_THE_FORM: [&str; 5] = [
+    "typed_keys",
+    "rest_total_hits_as_int",
+    "filter_path",
+    "pretty",
+    "human",
+];
+
+/// The most bytes of the store's answer that are read to be written again.
+const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// Why a restricted request is not answered from the store.
+enum Fault {
+    Refusal(Refusal),
+    Query(QueryError),
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::SeesPast(_) => Self::Refusal(Refusal::Forbidden(refused.to_string())),
+            Refused::Wrong(error) => Self::Query(error),
+        }
+    }
+}
+
+impl From<QueryError> for Fault {
+    fn from(error: QueryError) -> Self {
+        match &error.sees_past_a_filter {
+            Some(feature) => Refused::SeesPast(feature.clone()).into(),
+            None => Self::Query(error),
+        }
+    }
+}
+
+impl From<indices::Fault> for Fault {
+    fn from(fault: indices::Fault) -> Self {
+        match fault {
+            indices::Fault::Forbidden(refusal) => Self::Refusal(refusal),
+            indices::Fault::Invalid(reason) => {
+                Self::Query(QueryError::of_kind("invalid_index_name_exception", reason))
+            }
+        }
+    }
+}
+
+impl Region {
+    pub(super) async fn restricted(
+        &self,
+        endpoint: Endpoint,
+        ask: Ask,
+        read: &mut Option<Read>,
+    ) -> Result<Response<Body>, Refusal> {
+        match self.restricted_answer(endpoint, ask, read).await {
+            Ok(response) => Ok(response),
+            Err(Fault::Refusal(refusal)) => Err(refusal),
+            Err(Fault::Query(error)) => {
+                let status =
+                    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+                Ok(json(status, error.to_json().to_string()))
+            }
+        }
+    }
+
+    async fn restricted_answer(
+        &self,
+        endpoint: Endpoint,
+        ask: Ask,
+        read: &mut Option<Read>,
+    ) -> Result<Response<Body>, Fault> {
+        let visible: Vec<Restriction> = match &ask.visible {
+            Visible::Restricted(visible) => visible.clone(),
+            // Not asked here; if it were, nothing would be shown.
+            Visible::All => Vec::new(),
+        };
+        match endpoint {
+            Endpoint::Handshake => {
+                let request = request(ask.method, "/", None, HeaderMap::new(), Body::empty());
+                Ok(self.store.call(request).await)
+            }
+            Endpoint::License => Ok(json(StatusCode::OK, license().to_string())),
+            Endpoint::ClusterHealth => Ok(json(StatusCode::OK, health(self.name()).to_string())),
+            Endpoint::Mapping(index) => {
+                Ok(json(StatusCode::OK, mapping(index.as_deref())?.to_string()))
+            }
+            Endpoint::FieldCaps(index) => {
+                let parameters = parameters(&ask)?;
+                Ok(json(
+                    StatusCode::OK,
+                    field_caps(index.as_deref(), &parameters, &self.whole_body(ask).await?)?
+                        .to_string(),
+                ))
+            }
+            Endpoint::Search(index) => {
+                let parameters = parameters(&ask)?;
+                let body = self.whole_body(ask).await?;
+                let names: Vec<String> = index.into_iter().collect();
+                let search = Search::parse(&body, &parameters)?
+                    .restrict_within(&visible, indices::filter(&names)?)?;
+                *read = Some(Read { indices: names });
+                self.ask_store(
+                    "/_search",
+                    &form_of(&parameters),
+                    search.emit(),
+                    answer::search,
+                )
+                .await
+            }
+            Endpoint::Count(index) => {
+                let parameters = parameters(&ask)?;
+                let body = self.whole_body(ask).await?;
+                let names: Vec<String> = index.into_iter().collect();
+                let search = Search::parse_count(&body, &parameters)?
+                    .restrict_within(&visible, indices::filter(&names)?)?;
+                *read = Some(Read { indices: names });
+                let only_query = Search {
+                    query: search.query,
+                    ..Search::default()
+                };
+                self.ask_store(
+                    "/_count",
+                    &form_of(&parameters),
+                    only_query.emit(),
+                    answer::search,
+                )
+                .await
+            }
+            Endpoint::Msearch(index) => {
+                let parameters = parameters(&ask)?;
+                // It has no query of its own, so these are only looked at.
+                Search::parse_count(b"", &parameters)?;
+                if let Some((name, _)) = parameters
+                    .iter()
+                    .find(|(name, _)| matches!(name.as_str(), "q" | "source"))
+                {
+                    let reason = format!("request contains unrecognized parameter: [{name}]");
+                    return Err(QueryError::argument(reason).into());
+                }
+                let mut msearch = Msearch::parse(&self.whole_body(ask).await?)?;
+                let mut named = Vec::new();
+                for (header, search) in &mut msearch.searches {
+                    let names = if header.index.is_empty() {
+                        index.iter().cloned().collect()
+                    } else {
+                        header.index.clone()
+                    };
+                    *search = search.restrict_within(&visible, indices::filter(&names)?)?;
+                    *header = Header {
+                        ignore_unavailable: Some(true),
+                        allow_no_indices: Some(true),
+                        ..Header::default()
+                    };
+                    named.push(names.join(","));
+                }
+                *read = Some(Read { indices: named });
+                self.ask_store(
+                    "/_msearch",
+                    &form_of(&parameters),
+                    msearch.emit(),
+                    answer::msearch,
+                )
+                .await
+            }
+            Endpoint::Cursor => Err(QueryError::argument(
+                "scrolls and points in time are not supported by this store",
+            )
+            .into()),
+            Endpoint::Other | Endpoint::Change => {
+                let path = super::path(&ask.segments);
+                let reason = format!("{} {path} is not open to a restricted token", ask.method);
+                Err(Fault::Refusal(Refusal::Forbidden(reason)))
+            }
+        }
+    }
+
+    /// The body, unpacked, if it may be read as JSON.
+    async fn whole_body(&self, ask: Ask) -> Result<Bytes, Fault> {
+        let limit = self.max_expression_bytes;
+        let too_large = || Fault::Refusal(Refusal::TooLarge(limit));
+        let header = |name| ask.headers.get(name).map(HeaderValue::to_str);
+        let media_type = match header(header::CONTENT_TYPE) {
+            None => "application/json",
+            Some(Ok(media_type)) => media_type,
+            Some(Err(_)) => "",
+        };
+        let encoding = match header(header::CONTENT_ENCODING) {
+            None => "identity",
+            Some(Ok(encoding)) => encoding,
+            Some(Err(_)) => "",
+        };
+        let is_gzip = encoding.eq_ignore_ascii_case("gzip");
+        if !is_gzip && !encoding.eq_ignore_ascii_case("identity") {
+            let reason = "expected the content encoding gzip or identity".to_owned();
+            return Err(Fault::Refusal(Refusal::MediaType(reason)));
+        }
+        let essence = media_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        let length =
+            header(header::CONTENT_LENGTH).and_then(|length| length.ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let body = axum::body::to_bytes(ask.body, limit)
+            .await
+            .map_err(|error| {
+                let is_limit = std::error::Error::source(&error)
+                    .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+                if is_limit {
+                    too_large()
+                } else {
+                    Fault::Refusal(Refusal::Body("the body did not come in whole".to_owned()))
+                }
+            })?;
+        const JSON: [&str; 4] = [
+            "application/json",
+            "application/x-ndjson",
+            "application/vnd.elasticsearch+json",
+            "application/vnd.elasticsearch+x-ndjson",
+        ];
+        if !body.is_empty() && !JSON.contains(&essence.as_str()) {
+            let reason = format!("expected JSON, not {essence:?}");
+            return Err(Fault::Refusal(Refusal::MediaType(reason)));
+        }
+        if !is_gzip {
+            return Ok(body);
+        }
+        let mut unpacked = Vec::new();
+        let mut reader = std::io::Read::take(
+            flate2::read::MultiGzDecoder::new(&body[..]),
+            limit as u64 + 1,
+        );
+        std::io::Read::read_to_end(&mut reader, &mut unpacked).map_err(|_| {
+            Fault::Refusal(Refusal::Body(
+                "the body is not gzip as its header says".to_owned(),
+            ))
+        })?;
+        if unpacked.len() > limit {
+            return Err(too_large());
+        }
+        Ok(unpacked.into())
+    }
+
+    /// Ask the store, and write its answer again.
+    async fn ask_store(
+        &self,
+        path: &str,
+        form: &str,
+        body: String,
+        rewrite: fn(&str) -> Result<String, serde_json::Error>,
+    ) -> Result<Response<Body>, Fault> {
+        let mut headers = HeaderMap::new();
+        let json_type = HeaderValue::from_static("application/json");
+        headers.insert(header::ACCEPT, json_type.clone());
+        let is_lines = path == "/_msearch";
+        headers.insert(
+            header::CONTENT_TYPE,
+            if is_lines {
+                HeaderValue::from_static("application/x-ndjson")
+            } else {
+                json_type
+            },
+        );
+        let mut parameters = form.to_owned();
+        if !is_lines {
+            parameters.push_str("&ignore_unavailable=true&allow_no_indices=true");
+        }
+        let parameters = parameters.trim_start_matches('&');
+        let response = self
+            .store
+            .call(request(
+                Method::POST,
+                path,
+                Some(parameters),
+                headers,
+                Body::from(body),
+            ))
+            .await;
+        let status = response.status();
+        let unreadable = || {
+            let body = answer::error("", StatusCode::BAD_GATEWAY);
+            Ok(json(StatusCode::BAD_GATEWAY, body))
+        };
+        let Ok(bytes) = axum::body::to_bytes(response.into_body(), MAX_ANSWER).await else {
+            return unreadable();
+        };
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            return unreadable();
+        };
+        if status != StatusCode::OK {
+            return Ok(json(status, answer::error(text, status)));
+        }
+        match rewrite(text) {
+            Ok(answer) => Ok(json(StatusCode::OK, answer)),
+            Err(_) => unreadable(),
+        }
+    }
+}
+
+/// The parameters of the URL, decoded.
+fn parameters(ask: &Ask) -> Result<Vec<(String, String)>, Fault> {
+    let Some(query) = ask.parameters.as_deref().filter(|query| !query.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let uri = format!("/?{query}").parse().ok();
+    let read =
+        uri.and_then(|uri| axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
+    match read {
+        Some(axum::extract::Query(parameters)) => Ok(parameters),
+        None => Err(QueryError::argument("the parameters of the URL cannot be read").into()),
+    }
+}
+
+/// The parameters that go on, encoded.
+fn form_of(parameters: &[(String, String)]) -> String {
+    let mut form = String::new();
+    for (name, value) in parameters
+        .iter()
+        .filter(|(name, _)| OF_THE_FORM.contains(&name.as_str()))
+    {
+        form.push('&');
+        form.push_str(name);
+        form.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.~*,".contains(&byte) {
+                form.push(char::from(byte));
+            } else {
+                form.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    form
+}
+
+/// The name under which constants speak of the indices that were asked for.
+fn shown_index(index: Option<&str>) -> Result<String, Fault> {
+    let names: Vec<String> = index.into_iter().map(str::to_owned).collect();
+    indices::filter(&names)?;
+    Ok(index.unwrap_or("logstash-*").to_owned())
+}
+
+fn license() -> Value {
+    json!({"license": {
+        "status": "active",
+        "uid": "00000000-0000-0000-0000-000000000000",
+        "type": "basic",
+        "mode": "basic",
+        "issue_date": "1970-01-01T00:00:00.000Z",
+        "issue_date_in_millis": 0,
+        "max_nodes": 1000,
+        "issued_to": "mscp-log",
+        "issuer": "mscp-log",
+        "start_date_in_millis": -1,
+    }})
+}
+
+fn health(name: &str) -> Value {
+    json!({
+        "cluster_name": format!("mscp-log-{name}"),
+        "status": "green",
+        "timed_out": false,
+        "number_of_nodes": 1,
+        "number_of_data_nodes": 1,
+        "active_primary_shards": 1,
+        "active_shards": 1,
+        "relocating_shards": 0,
+        "initializing_shards": 0,
+        "unassigned_shards": 0,
+        "delayed_unassigned_shards": 0,
+        "number_of_pending_tasks": 0,
+        "number_of_in_flight_fetch": 0,
+        "task_max_waiting_in_queue_millis": 0,
+        "active_shards_percent_as_number": 100.0,
+    })
+}
+
+/// The template's mapping, whatever indices there are.
+fn mapping(index: Option<&str>) -> Result<Value, Fault> {
+    Ok(json!({ shown_index(index)?: {"mappings": mscp_log_core::template::mapping()} }))
+}
+
+/// The fields of the template's mapping, of those that were asked for.
+fn field_caps(
+    index: Option<&str>,
+    parameters: &[(String, String)],
+    body: &[u8],
+) -> Result<Value, Fault> {
+    let mut wanted: Vec<String> = Vec::new();
+    for (name, value) in parameters {
+        match name.as_str() {
+            "fields" => wanted.extend(value.split(',').map(str::to_owned)),
+            "index_filter" | "runtime_mappings" => {
+                return Err(Refused::SeesPast(name.clone()).into());
+            }
+            "ignore_unavailable"
+            | "allow_no_indices"
+            | "expand_wildcards"
+            | "include_unmapped"
+            | "filters"
+            | "types"
+            | "include_empty_fields"
+            | "pretty"
+            | "human"
+            | "filter_path" => {}
+            _ => {
+                let reason = format!("request contains unrecognized parameter: [{name}]");
+                return Err(QueryError::argument(reason).into());
+            }
+        }
+    }
+    if !body.trim_ascii().is_empty() {
+        let body: serde_json::Map<String, Value> = serde_json::from_slice(body)
+            .map_err(|error| QueryError::of_kind("x_content_parse_exception", error.to_string()))?;
+        for (name, value) in body {
+            match (name.as_str(), value) {
+                ("fields", Value::String(names)) => {
+                    wanted.extend(names.split(',').map(str::to_owned))
+                }
+                ("fields", Value::Array(names)) => {
+                    wanted.extend(
+                        names
+                            .iter()
+                            .filter_map(|name| name.as_str().map(str::to_owned)),
+                    );
+                }
+                // Which fields have values in documents that match is not the template's to say.
+                (name, _) => return Err(Refused::SeesPast(name.to_owned()).into()),
+            }
+        }
+    }
+    if wanted.is_empty() {
+        return Err(QueryError::of_kind(
+            "action_request_validation_exception",
+            "Validation Failed: 1: no fields specified;",
+        )
+        .into());
+    }
+    let mut fields = serde_json::Map::new();
+    for (name, kind) in FIELDS {
+        if !wanted
+            .iter()
+            .any(|pattern| mscp_log_core::query::wildcard::fits(pattern, name))
+        {
+            continue;
+        }
+        let (kind, aggregatable) = match kind {
+            FieldType::Date => ("date", true),
+            FieldType::Long => ("long", true),
+            FieldType::Keyword => ("keyword", true),
+            FieldType::Text => ("text", false),
+            FieldType::Flattened => ("flattened", true),
+        };
+        let caps = json!({"type": kind, "metadata_field": false, "searchable": true, "aggregatable": aggregatable});
+        fields.insert((*name).to_owned(), json!({ kind: caps }));
+    }
+    Ok(json!({"indices": [shown_index(index)?], "fields": fields}))
+}

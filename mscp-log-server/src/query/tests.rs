@@ -1,0 +1,1 @@
+//! Restricted requests against a store that remembers what it is asked.
