@@ -343,13 +343,13 @@ pub(crate) const KEYS: &[Key] = &[
         "clean.beats",
         Form::List,
         Some("[]"),
-        "Further beat names (`[a-z0-9-]`, up to 32) that index names keep; any other than `journalbeat`, `filebeat`, `http` and these becomes `other`.",
+        "Further beat names (`[a-z0-9_]`, up to 32) that index names keep; any other than `journalbeat`, `filebeat`, `http` and these becomes `other`.",
     ),
     key(
         "clean.redact",
         Form::Tables,
         Some("[]"),
-        "Rules that run last over each message: `pattern`, a regular expression, and `replacement` (`$1` is the first group). What they take out is kept nowhere.",
+        "Rules that run last over the text of each record: `pattern`, a regular expression (syntax of the Rust crate `regex`), and `replacement` (`$1` is the first group). What they take out is kept nowhere.",
     ),
     key(
         "elasticsearch.version",

@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mscp_log_core::clean::Redaction;
+use mscp_log_core::index::Beats;
 use toml::Value;
 
 pub use read::{ConfigError, ConfigErrors};
@@ -187,22 +189,13 @@ pub struct Otlp {
     pub enabled: bool,
 }
 
-/// One redaction rule, as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redact {
-    /// A regular expression.
-    pub pattern: String,
-    /// What stands in for each match.
-    pub replacement: String,
-}
-
 /// Settings of cleaning.
 #[derive(Clone, Debug)]
 pub struct Clean {
     /// Beats that index names keep beside the built-in ones.
-    pub beats: Vec<String>,
+    pub beats: Beats,
     /// Redaction rules, in the order in which they run.
-    pub redact: Vec<Redact>,
+    pub redact: Redaction,
 }
 
 /// What the embedded store says it is.
@@ -333,7 +326,7 @@ impl Config {
                 enabled: reader.read("otlp.enabled", switch),
             },
             clean: Clean {
-                beats: reader.read("clean.beats", list(beat)),
+                beats: reader.read("clean.beats", beats),
                 redact: reader.read("clean.redact", redactions),
             },
             elasticsearch: Elasticsearch {
@@ -544,44 +537,27 @@ fn database_url(text: &str) -> Result<Secret, String> {
     }
 }
 
-fn beat(text: &str) -> Result<String, String> {
-    let spelled = (1..=32).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if spelled {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("expected 1 to 32 of [a-z0-9-], found \"{text}\""))
-    }
+fn beats(value: &Value) -> Result<Beats, String> {
+    Beats::new(list(|beat| Ok(beat.to_owned()))(value)?).map_err(|error| error.to_string())
 }
 
-fn redactions(value: &Value) -> Result<Vec<Redact>, String> {
+fn redactions(value: &Value) -> Result<Redaction, String> {
     let wrong = || {
         "expected a list of tables, each with the strings pattern and replacement and nothing else"
             .to_owned()
     };
     let rules = value.as_array().ok_or_else(wrong)?;
-    rules
+    let read = |rule: &Value| {
+        let table = rule.as_table().filter(|table| table.len() == 2)?;
+        let member = |name: &str| table.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some((member("pattern")?, member("replacement")?))
+    };
+    let rules: Vec<(String, String)> = rules
         .iter()
-        .map(|rule| {
-            let table = rule
-                .as_table()
-                .filter(|table| table.len() == 2)
-                .ok_or_else(wrong)?;
-            let member = |name: &str| {
-                table
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-                    .ok_or_else(wrong)
-            };
-            Ok(Redact {
-                pattern: member("pattern")?,
-                replacement: member("replacement")?,
-            })
-        })
-        .collect()
+        .map(read)
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    Redaction::new(rules).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
