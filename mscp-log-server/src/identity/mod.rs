@@ -574,6 +574,24 @@ fn everything() -> Access {
         .expect("the text above is an access list, as a test reads it")
 }
 
+/// What is wrong with the files of secrets that `auth` names, without opening
+/// the database.
+#[must_use]
+pub fn check_secrets(auth: &config::Auth) -> Vec<config::ConfigError> {
+    let fault = |key: &str, error: &dyn std::fmt::Display| config::ConfigError {
+        key: key.to_owned(),
+        reason: error.to_string(),
+    };
+    let master = Seal::from_file(auth.master_key_file.as_deref())
+        .err()
+        .map(|error| fault("auth.master_key_file", &error));
+    let platform = auth.platform_keys.iter().filter_map(|file| {
+        let error = platform_key(file).err()?;
+        Some(fault("auth.platform_keys", &error))
+    });
+    master.into_iter().chain(platform).collect()
+}
+
 fn platform_key(file: &Path) -> Result<Key, IdentityError> {
     let secret = seal::platform_secret(file)?;
     let name = file.file_stem().unwrap_or(file.as_os_str());

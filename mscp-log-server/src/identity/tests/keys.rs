@@ -168,6 +168,30 @@ async fn what_was_noted_is_written_before_a_node_stops() {
     assert_eq!(again.audit(&page).await.unwrap().len(), 100);
 }
 
+#[test]
+fn secrets_that_cannot_be_used_are_named_before_a_start() {
+    let mut world = World::new();
+    assert_eq!(check_secrets(&world.auth), []);
+    world.auth.master_key_file = Some(world.file("master", b"too short"));
+    world.auth.platform_keys = vec![
+        world.file("good.key", &[b'p'; 32]),
+        world.file("short.key", b"short"),
+        world.folder.path().join("missing.key"),
+    ];
+    let keys: Vec<String> = check_secrets(&world.auth)
+        .into_iter()
+        .map(|fault| fault.key)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "auth.master_key_file",
+            "auth.platform_keys",
+            "auth.platform_keys"
+        ]
+    );
+}
+
 /// One step of the replicas of an installation.
 #[derive(Clone, Debug)]
 enum Step {
