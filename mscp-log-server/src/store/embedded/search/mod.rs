@@ -15,6 +15,8 @@ mod term_scan;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod oracle;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! The tree of a query string: each word asks its own field, or all the
 //! default ones.
 
-use mscp_log_core::query::analyze::lower_case;
+use mscp_log_core::query::analyze::{lower_case, tokens};
 use mscp_log_core::query::ast::{Match, MatchPhrase, Operator, QueryString, Range, Scalar};
 use mscp_log_core::query::lucene::{Node, Occur as NodeOccur};
 use tantivy::query::Occur;
@@ -32,54 +32,63 @@ impl Compiler<'_> {
             fields,
             lenient: text.lenient.unwrap_or(every),
         };
-        self.node(&asked, &text.tree, 0, true)
+        Ok(self.node(&asked, &text.tree, 0, true)?.unwrap_or_else(none))
     }
 
+    /// The query of a node; `None` where nothing is left of it, as of a word
+    /// without letters, which then takes no part in what is around it.
     fn node(
         &self,
         asked: &Asked<'_>,
         node: &Node,
         depth: usize,
         top: bool,
-    ) -> Result<Compiled, EsError> {
+    ) -> Result<Option<Compiled>, EsError> {
         if depth > MAX_DEPTH {
             return Err(EsError::query_shard(
                 "the query string is nested too deeply",
             ));
         }
         match node {
-            Node::Empty => Ok(none()),
-            Node::All => Ok(all()),
-            Node::Exists { field } => self.exists(field),
+            Node::Empty => Ok(Some(none())),
+            Node::All => Ok(Some(all())),
+            Node::Exists { field } => self.exists(field).map(Some),
             Node::Word { field, text } => self.each(asked, field.as_deref(), |target, name| {
                 self.word(asked, target, name, text)
             }),
             Node::Phrase { field, text, slop } => {
                 let slop = slop.or(asked.text.phrase_slop);
-                self.each(asked, field.as_deref(), |_, name| {
+                self.each(asked, field.as_deref(), |target, name| {
+                    if has_no_words(target, text) {
+                        return Ok(None);
+                    }
                     let phrase = MatchPhrase {
                         field: name.to_owned(),
                         query: Some(Scalar::String(text.clone())),
                         slop,
                         ..MatchPhrase::default()
                     };
-                    self.match_phrase(&phrase, false)
+                    self.match_phrase(&phrase, false).map(Some)
                 })
             }
             Node::Prefix { field, text } => self.each(asked, field.as_deref(), |target, name| {
                 textual(target, name, "prefix")?;
-                Ok(self.prefix_of(target, &normal(target, text), false))
+                Ok(Some(self.prefix_of(target, &normal(target, text), false)))
             }),
             Node::Wildcard { field, pattern } => {
                 self.each(asked, field.as_deref(), |target, name| {
+                    if pattern == "*" {
+                        return self.exists(name).map(Some);
+                    }
                     textual(target, name, "wildcard")?;
                     self.wildcard_of(target, &normal(target, pattern), false)
+                        .map(Some)
                 })
             }
             Node::Regexp { field, expression } => {
                 self.each(asked, field.as_deref(), |target, name| {
                     textual(target, name, "regexp")?;
-                    self.regexp_of(target, &normal(target, expression), false)
+                    self.regexp_of(target, expression, false).map(Some)
                 })
             }
             Node::Fuzzy {
@@ -92,15 +101,19 @@ impl Compiler<'_> {
                 let given = distance.clone().map(Scalar::Number);
                 let fuzziness = given.as_ref().or(asked.text.fuzziness.as_ref());
                 let distance = fuzziness_of(fuzziness, &word)?;
-                Ok(self.similar_to(target, &word, distance, None, None))
+                Ok(Some(self.similar_to(target, &word, distance, None, None)))
             }),
             Node::Range { field, low, high } => {
                 self.each(asked, field.as_deref(), |target, name| {
-                    self.range(&self.bounds(asked, target, name, low.as_ref(), high.as_ref()))
+                    let range = self.bounds(asked, target, name, low.as_ref(), high.as_ref());
+                    self.range(&range).map(Some)
                 })
             }
             Node::Boost(inner, boost) => {
-                boosted(self.node(asked, inner, depth + 1, top)?, Some(boost))
+                match self.node(asked, inner, depth + 1, top)? {
+                    Some(inner) => boosted(inner, Some(boost)).map(Some),
+                    None => Ok(None),
+                }
             }
             Node::Bool(clauses) => {
                 let mut parts = Vec::with_capacity(clauses.len());
@@ -110,17 +123,22 @@ impl Compiler<'_> {
                         NodeOccur::Should => Occur::Should,
                         NodeOccur::MustNot => Occur::MustNot,
                     };
-                    parts.push((occur, self.node(asked, clause, depth + 1, false)?));
+                    if let Some(part) = self.node(asked, clause, depth + 1, false)? {
+                        parts.push((occur, part));
+                    }
                 }
-                let optional = clauses
+                if parts.is_empty() {
+                    return Ok(None);
+                }
+                let optional = parts
                     .iter()
-                    .filter(|(occur, _)| *occur == NodeOccur::Should)
+                    .filter(|(occur, _)| *occur == Occur::Should)
                     .count();
                 let wanted = match &asked.text.minimum_should_match {
                     Some(spec) if top => minimum_should_match(optional, spec)?,
                     _ => 0,
                 };
-                Ok(combined(parts, wanted))
+                Ok(Some(combined(parts, wanted)))
             }
         }
     }
@@ -131,8 +149,8 @@ impl Compiler<'_> {
         &self,
         asked: &Asked<'_>,
         named: Option<&str>,
-        make: impl Fn(&Target, &str) -> Result<Compiled, EsError>,
-    ) -> Result<Compiled, EsError> {
+        make: impl Fn(&Target, &str) -> Result<Option<Compiled>, EsError>,
+    ) -> Result<Option<Compiled>, EsError> {
         let (fields, lenient) = match named {
             Some(name) if name.contains('*') => {
                 let fields = target::expand(name);
@@ -145,14 +163,22 @@ impl Compiler<'_> {
             None => (asked.fields.clone(), asked.lenient),
         };
         let mut parts = Vec::with_capacity(fields.len());
+        let mut left = fields.is_empty();
         for (name, boost) in &fields {
             let Some(target) = target::resolve(self.schema, name) else {
+                left = true;
                 continue;
             };
-            let part = self.lenient(lenient, make(&target, name))?;
-            parts.push(weighted(part, *boost));
+            let part = match make(&target, name) {
+                Err(_) if lenient => Some(none()),
+                other => other?,
+            };
+            if let Some(part) = part {
+                left = true;
+                parts.push(weighted(part, *boost));
+            }
         }
-        Ok(best_of(parts, 0.0))
+        Ok(left.then(|| best_of(parts, 0.0)))
     }
 
     fn word(
@@ -161,9 +187,14 @@ impl Compiler<'_> {
         target: &Target,
         name: &str,
         text: &str,
-    ) -> Result<Compiled, EsError> {
+    ) -> Result<Option<Compiled>, EsError> {
         if target.kind != Kind::Text {
-            return self.exact(target, &Scalar::String(text.to_owned()));
+            return self
+                .exact(target, &Scalar::String(text.to_owned()))
+                .map(Some);
+        }
+        if has_no_words(target, text) {
+            return Ok(None);
         }
         let matching = Match {
             field: name.to_owned(),
@@ -171,7 +202,7 @@ impl Compiler<'_> {
             operator: asked.text.default_operator.or(Some(Operator::Or)),
             ..Match::default()
         };
-        self.match_words(&matching, false)
+        self.match_words(&matching, false).map(Some)
     }
 
     fn bounds(
@@ -207,6 +238,10 @@ impl Compiler<'_> {
         }
         range
     }
+}
+
+fn has_no_words(target: &Target, text: &str) -> bool {
+    target.kind == Kind::Text && tokens(text).next().is_none()
 }
 
 /// A part of a word as the field's analyzer leaves it: text fields know lower

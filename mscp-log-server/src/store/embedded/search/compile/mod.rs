@@ -1,6 +1,7 @@
 //! A query's tree into a query of the index, clause by clause.
 
 mod lucene;
+mod sloppy;
 mod terms;
 mod text;
 mod values;

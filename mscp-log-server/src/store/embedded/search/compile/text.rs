@@ -15,7 +15,8 @@ use super::super::target::{self, Kind, Target};
 use super::super::term_scan::{TermScan, Test};
 use super::terms::{edits, fuzziness_of};
 use super::values::scalar_text;
-use super::{Compiled, Compiler, all, combined, minimum_should_match, none};
+use super::sloppy::Sloppy;
+use super::{Compiled, Compiler, all, combined, minimum_should_match, none, unscored};
 
 /// Lucene 8 and later leave the constant factor `k1 + 1` out of a BM25 score.
 const LUCENE_FACTOR: f32 = 1.0 / 2.2;
@@ -82,7 +83,10 @@ impl Compiler<'_> {
             parts.push((occur, part));
         }
         let wanted = match (&matching.minimum_should_match, occur) {
-            (Some(spec), Occur::Should) => minimum_should_match(parts.len(), spec)?,
+            // One word is no choice, so nothing is asked of it.
+            (Some(spec), Occur::Should) if parts.len() > 1 => {
+                minimum_should_match(parts.len(), spec)?
+            }
             _ => 0,
         };
         Ok(combined(parts, wanted))
@@ -122,8 +126,21 @@ impl Compiler<'_> {
             1 => words.pop().map_or_else(none, |(_, term)| scored(term)),
             _ => {
                 let slop = u32::try_from(slop.unwrap_or(0)).unwrap_or(u32::MAX);
-                let query = PhraseQuery::new_with_offset_and_slop(words, slop);
-                Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR))
+                if slop == 0 {
+                    let query = PhraseQuery::new_with_offset(words);
+                    return Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR));
+                }
+                let mut parts: Vec<(Occur, Compiled)> = words
+                    .iter()
+                    .map(|(_, term)| (Occur::Must, scored(term.clone())))
+                    .collect();
+                let near = Sloppy {
+                    words,
+                    slop,
+                    deadline: self.deadline,
+                };
+                parts.push((Occur::Must, unscored(Box::new(near))));
+                combined(parts, 0)
             }
         }
     }

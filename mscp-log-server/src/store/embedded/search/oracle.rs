@@ -1,0 +1,351 @@
+//! Random searches over random documents: what this store finds is what the
+//! plain evaluator of the core says, document by document.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mscp_log_core::query::Context;
+use mscp_log_core::query::ast::Search;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Map, Value, json};
+
+use super::super::partition::PartitionSnapshot;
+use super::super::testing::partition;
+use super::{Limits, SearchContext, answer};
+
+const DAYS: [u64; 3] = [23, 22, 21];
+const NOW_MS: i64 = 1_795_435_200_000; // 2026-11-23T12:00:00Z
+
+const WORDS: &[&str] = &[
+    "error", "Error", "errors", "time", "timeout", "out", "get", "GET", "日志", "a", "b", "12",
+    "web-1",
+];
+const NAMES: &[&str] = &["shop", "Shop", "web", "web-1", "default", "error", "12", ""];
+const KEYWORDS: &[&str] = &[
+    "namespace",
+    "pod",
+    "tags",
+    "annotations.user",
+    "annotations.a.b",
+    "annotations",
+    "log.file.path",
+];
+
+struct Stored {
+    id: String,
+    index: String,
+    source: Value,
+}
+
+fn message() -> BoxedStrategy<String> {
+    vec(select(WORDS), 0..7)
+        .prop_map(|words| words.join(" "))
+        .boxed()
+}
+
+fn name() -> BoxedStrategy<Value> {
+    select(NAMES).prop_map(|name| json!(name)).boxed()
+}
+
+fn document() -> BoxedStrategy<Value> {
+    let leaf = (
+        option::of(name()),
+        option::of(name()),
+        option::of(vec(name(), 0..3)),
+        option::of(message()),
+        option::of(0_i64..5),
+        option::of(name()),
+        option::of(name()),
+    );
+    (leaf, 0_u64..24, option::of(-2_i64..3))
+        .prop_map(|((namespace, pod, tags, text, seq, user, nested), hour, offset)| {
+            let mut source = Map::new();
+            let mut put = |name: &str, value: Option<Value>| {
+                if let Some(value) = value {
+                    source.insert(name.to_owned(), value);
+                }
+            };
+            put("namespace", namespace);
+            put("pod", pod);
+            put("tags", tags.map(Value::Array));
+            put("message", text.map(Value::String));
+            put("seq", seq.map(|seq| json!(seq)));
+            put("log", offset.map(|n| json!({"offset": n, "file": {"path": format!("/var/{n}")}})));
+            let mut annotations = Map::new();
+            if let Some(user) = user {
+                annotations.insert("user".to_owned(), user);
+            }
+            if let Some(nested) = nested {
+                annotations.insert("a.b".to_owned(), nested);
+            }
+            if !annotations.is_empty() {
+                put("annotations", Some(Value::Object(annotations)));
+            }
+            put("hour", Some(json!(hour)));
+            Value::Object(source)
+        })
+        .boxed()
+}
+
+fn scalar() -> BoxedStrategy<Value> {
+    prop_oneof![
+        select(WORDS).prop_map(|word| json!(word)),
+        name(),
+        (-2_i64..6).prop_map(|number| json!(number)),
+        Just(json!(1.5)),
+    ]
+    .boxed()
+}
+
+fn date() -> BoxedStrategy<Value> {
+    select(vec![
+        json!("2026-11-22"),
+        json!("2026-11-22T06:00:00Z"),
+        json!("now-1d/d"),
+        json!("now-12h"),
+        json!("now"),
+        json!("2026-11-22||-6h"),
+        json!(1_795_300_000_000_i64),
+    ])
+    .boxed()
+}
+
+fn field() -> BoxedStrategy<String> {
+    let mut fields: Vec<&str> = KEYWORDS.to_vec();
+    fields.extend(["message", "message", "seq", "log.offset", "nothing", "event_id", "_index"]);
+    select(fields).prop_map(str::to_owned).boxed()
+}
+
+fn one(name: &'static str, value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
+    (field(), value)
+        .prop_map(move |(field, value)| json!({name: {field: value}}))
+        .boxed()
+}
+
+fn pattern() -> BoxedStrategy<String> {
+    vec(select(vec!["*", "?", "e", "r", "web", "1", "\\*", "T"]), 1..4)
+        .prop_map(|parts| parts.concat())
+        .boxed()
+}
+
+fn range() -> BoxedStrategy<Value> {
+    let bound = || option::of((any::<bool>(), scalar()));
+    let numbers = (field(), bound(), bound());
+    let of = |field: String, low: Option<(bool, Value)>, high: Option<(bool, Value)>| {
+        let mut bounds = Map::new();
+        if let Some((within, value)) = low {
+            bounds.insert(if within { "gte" } else { "gt" }.to_owned(), value);
+        }
+        if let Some((within, value)) = high {
+            bounds.insert(if within { "lte" } else { "lt" }.to_owned(), value);
+        }
+        json!({"range": {field: bounds}})
+    };
+    let day = || option::of((any::<bool>(), date()));
+    prop_oneof![
+        numbers.prop_map(move |(field, low, high)| of(field, low, high)),
+        (day(), day()).prop_map(move |(low, high)| of("@timestamp".to_owned(), low, high)),
+    ]
+    .boxed()
+}
+
+fn query_text() -> BoxedStrategy<String> {
+    let part = prop_oneof![
+        select(WORDS).prop_map(str::to_owned),
+        (field(), select(WORDS)).prop_map(|(field, word)| format!("{field}:{word}")),
+        message().prop_map(|text| format!("\"{text}\"")),
+        Just("err*".to_owned()),
+        Just("namespace:w?b*".to_owned()),
+        Just("_exists_:tags".to_owned()),
+        Just("seq:>=2".to_owned()),
+        Just("@timestamp:[2026-11-22 TO 2026-11-22T12:00:00Z}".to_owned()),
+        Just("timeuot~".to_owned()),
+        Just("!".to_owned()),
+    ];
+    vec((select(vec!["", "+", "-", "AND ", "OR ", "NOT "]), part), 1..4)
+        .prop_map(|parts| {
+            let parts = parts.into_iter().map(|(sign, part)| format!("{sign}{part}"));
+            parts.collect::<Vec<_>>().join(" ")
+        })
+        .boxed()
+}
+
+fn leaf() -> BoxedStrategy<Value> {
+    let should_match = || option::of(select(vec!["1", "2", "-1", "50%", "2<-1"]));
+    let matching = (message(), option::of(select(vec!["and", "or"])), should_match()).prop_map(
+        |(query, operator, least)| {
+            json!({"query": query, "operator": operator.unwrap_or("or"), "minimum_should_match": least.unwrap_or("0")})
+        },
+    );
+    let phrase =
+        (message(), 0_u64..3).prop_map(|(query, slop)| json!({"query": query, "slop": slop}));
+    let strings = (query_text(), option::of(select(vec!["AND", "OR"]))).prop_map(|(query, operator)| {
+        json!({"query_string": {"query": query, "default_operator": operator.unwrap_or("OR")}})
+    });
+    prop_oneof![
+        Just(json!({"match_all": {}})),
+        one("term", scalar()),
+        (field(), scalar()).prop_map(
+            |(field, value)| json!({"term": {field: {"value": value, "case_insensitive": true}}})
+        ),
+        (field(), vec(scalar(), 0..4))
+            .prop_map(|(field, values)| json!({"terms": {field: values}})),
+        (date()).prop_map(|date| json!({"term": {"@timestamp": date}})),
+        range(),
+        range(),
+        one("match", matching.clone()),
+        one("match", matching),
+        one("match_phrase", phrase),
+        one("match_phrase_prefix", message().prop_map(Value::String)),
+        one("match_bool_prefix", message().prop_map(Value::String)),
+        one("prefix", pattern().prop_map(|text| json!(text.replace(['*', '?'], "")))),
+        (field(), pattern(), any::<bool>()).prop_map(
+            |(field, text, fold)| json!({"wildcard": {field: {"value": text, "case_insensitive": fold}}})
+        ),
+        one("regexp", select(vec!["err.*", "[a-w]eb(-1)?", "(time|out)+", ".+"]).prop_map(|e| json!(e))),
+        one("fuzzy", select(WORDS).prop_map(|word| json!(word))),
+        field().prop_map(|field| json!({"exists": {"field": field}})),
+        strings.clone(),
+        strings,
+        (message(), select(vec!["best_fields", "most_fields", "phrase"])).prop_map(
+            |(query, kind)| json!({"multi_match": {"query": query, "type": kind, "fields": ["message", "namespace^2", "log.*"]}})
+        ),
+    ]
+    .boxed()
+}
+
+fn query() -> BoxedStrategy<Value> {
+    leaf()
+        .prop_recursive(3, 16, 4, |inner| {
+            let some = || vec(inner.clone(), 0..3);
+            let least = option::of(select(vec![json!(0), json!(1), json!(2), json!("50%")]));
+            prop_oneof![
+                (some(), some(), some(), some(), least).prop_map(
+                    |(must, filter, should, must_not, least)| {
+                        let mut clauses = json!({"must": must, "filter": filter, "should": should, "must_not": must_not});
+                        if let Some(least) = least {
+                            clauses["minimum_should_match"] = least;
+                        }
+                        json!({"bool": clauses})
+                    }
+                ),
+                inner.prop_map(|filter| json!({"constant_score": {"filter": filter}})),
+            ]
+        })
+        .boxed()
+}
+
+fn store(folder: &tempfile::TempDir, documents: &[Stored]) -> Vec<Arc<PartitionSnapshot>> {
+    let texts: Vec<String> = documents.iter().map(|d| d.source.to_string()).collect();
+    DAYS.iter()
+        .map(|day| {
+            let ending = format!("2026.11.{day}");
+            let own: Vec<(&str, &str, &str)> = documents
+                .iter()
+                .zip(&texts)
+                .filter(|(document, _)| document.index.ends_with(&ending))
+                .map(|(document, text)| {
+                    (document.index.as_str(), document.id.as_str(), text.as_str())
+                })
+                .collect();
+            let (first, second) = own.split_at(own.len() / 3);
+            partition(folder.path(), &ending, &[first, second])
+        })
+        .collect()
+}
+
+fn stored(runner: &mut TestRunner, count: u64) -> Vec<Stored> {
+    (0..count)
+        .map(|n| {
+            let mut source = document().new_tree(runner).unwrap().current();
+            let day = DAYS[(n % 3) as usize];
+            let hour = source["hour"].as_u64().unwrap();
+            let id = format!("{:032x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            source["@timestamp"] = json!(format!("2026-11-{day}T{hour:02}:00:00.000Z"));
+            source["realtime_us"] = json!(day * 86_400_000_000 + hour * 3_600_000_000);
+            source["event_id"] = json!(id);
+            source.as_object_mut().unwrap().remove("hour");
+            Stored {
+                id,
+                index: format!("logstash-http-{}-2026.11.{day}", n % 2),
+                source,
+            }
+        })
+        .collect()
+}
+
+fn context() -> SearchContext {
+    SearchContext {
+        now_ms: NOW_MS,
+        deadline: None,
+        limits: Limits::default(),
+        count_only: false,
+    }
+}
+
+#[test]
+fn the_store_finds_just_what_the_plain_evaluator_matches() {
+    for seed in 0..3_u8 {
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+        let config = Config {
+            cases: 200,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let mut runner = TestRunner::new_with_rng(config, rng);
+        let documents = stored(&mut runner, 60);
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = store(&folder, &documents);
+        let outcome = runner.run(&query(), |query| {
+            agree(&snapshots, &documents, &query)
+        });
+        outcome.unwrap();
+    }
+}
+
+/// A search that the store refuses says nothing; one that it answers is right.
+fn agree(
+    snapshots: &[Arc<PartitionSnapshot>],
+    documents: &[Stored],
+    query: &Value,
+) -> Result<(), TestCaseError> {
+    let body = json!({"query": query, "size": 100, "sort": ["_doc"]}).to_string();
+    let search = Search::parse(body.as_bytes(), &[])
+        .map_err(|error| TestCaseError::reject(error.to_string()))?;
+    let Ok(found) = answer(snapshots, &search, &context()) else {
+        return Ok(());
+    };
+    let found_ids: BTreeSet<&str> = found["hits"]["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| hit["_id"].as_str().unwrap())
+        .collect();
+    let tree = search.query.as_ref().unwrap();
+    let expected: BTreeSet<&str> = documents
+        .iter()
+        .filter(|document| {
+            let context = Context {
+                now_us: NOW_MS * 1_000,
+                id: Some(&document.id),
+                index: Some(&document.index),
+            };
+            tree.matches(&document.source, &context)
+        })
+        .map(|document| document.id.as_str())
+        .collect();
+    prop_assert_eq!(&found_ids, &expected, "{}", query);
+    prop_assert_eq!(&found["hits"]["total"]["value"], expected.len());
+
+    let scored = json!({"query": query, "size": 100}).to_string();
+    let search = Search::parse(scored.as_bytes(), &[]).unwrap();
+    let scored = answer(snapshots, &search, &context()).unwrap();
+    prop_assert_eq!(&scored["hits"]["total"], &found["hits"]["total"]);
+    Ok(())
+}
