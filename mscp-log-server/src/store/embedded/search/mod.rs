@@ -14,9 +14,9 @@ mod target;
 mod term_scan;
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,12 +125,9 @@ pub fn answer(
         Some(TrackTotalHits::UpTo(limit)) => Counting::UpTo(limit),
     };
     let min_score = match &search.min_score {
-        Some(number) => Some(
-            number
-                .0
-                .parse()
-                .map_err(|_| EsError::refused_request(format!("For input string: \"{}\"", number.0)))?,
-        ),
+        Some(number) => Some(number.0.parse().map_err(|_| {
+            EsError::refused_request(format!("For input string: \"{}\"", number.0))
+        })?),
         None => None,
     };
     let scores = min_score.is_some()
@@ -227,7 +224,8 @@ fn deadline(
         None => None,
         Some(text) if text == "-1" => None,
         Some(text) => {
-            let ms = duration_ms(text).map_err(|error| EsError::refused_request(error.to_string()))?;
+            let ms =
+                duration_ms(text).map_err(|error| EsError::refused_request(error.to_string()))?;
             u64::try_from(ms)
                 .ok()
                 .and_then(|ms| started.checked_add(Duration::from_millis(ms)))

@@ -64,32 +64,37 @@ fn document() -> BoxedStrategy<Value> {
         option::of(name()),
     );
     (leaf, 0_u64..24, option::of(-2_i64..3))
-        .prop_map(|((namespace, pod, tags, text, seq, user, nested), hour, offset)| {
-            let mut source = Map::new();
-            let mut put = |name: &str, value: Option<Value>| {
-                if let Some(value) = value {
-                    source.insert(name.to_owned(), value);
+        .prop_map(
+            |((namespace, pod, tags, text, seq, user, nested), hour, offset)| {
+                let mut source = Map::new();
+                let mut put = |name: &str, value: Option<Value>| {
+                    if let Some(value) = value {
+                        source.insert(name.to_owned(), value);
+                    }
+                };
+                put("namespace", namespace);
+                put("pod", pod);
+                put("tags", tags.map(Value::Array));
+                put("message", text.map(Value::String));
+                put("seq", seq.map(|seq| json!(seq)));
+                put(
+                    "log",
+                    offset.map(|n| json!({"offset": n, "file": {"path": format!("/var/{n}")}})),
+                );
+                let mut annotations = Map::new();
+                if let Some(user) = user {
+                    annotations.insert("user".to_owned(), user);
                 }
-            };
-            put("namespace", namespace);
-            put("pod", pod);
-            put("tags", tags.map(Value::Array));
-            put("message", text.map(Value::String));
-            put("seq", seq.map(|seq| json!(seq)));
-            put("log", offset.map(|n| json!({"offset": n, "file": {"path": format!("/var/{n}")}})));
-            let mut annotations = Map::new();
-            if let Some(user) = user {
-                annotations.insert("user".to_owned(), user);
-            }
-            if let Some(nested) = nested {
-                annotations.insert("a.b".to_owned(), nested);
-            }
-            if !annotations.is_empty() {
-                put("annotations", Some(Value::Object(annotations)));
-            }
-            put("hour", Some(json!(hour)));
-            Value::Object(source)
-        })
+                if let Some(nested) = nested {
+                    annotations.insert("a.b".to_owned(), nested);
+                }
+                if !annotations.is_empty() {
+                    put("annotations", Some(Value::Object(annotations)));
+                }
+                put("hour", Some(json!(hour)));
+                Value::Object(source)
+            },
+        )
         .boxed()
 }
 
@@ -118,7 +123,15 @@ fn date() -> BoxedStrategy<Value> {
 
 fn field() -> BoxedStrategy<String> {
     let mut fields: Vec<&str> = KEYWORDS.to_vec();
-    fields.extend(["message", "message", "seq", "log.offset", "nothing", "event_id", "_index"]);
+    fields.extend([
+        "message",
+        "message",
+        "seq",
+        "log.offset",
+        "nothing",
+        "event_id",
+        "_index",
+    ]);
     select(fields).prop_map(str::to_owned).boxed()
 }
 
@@ -129,9 +142,12 @@ fn one(name: &'static str, value: impl Strategy<Value = Value> + 'static) -> Box
 }
 
 fn pattern() -> BoxedStrategy<String> {
-    vec(select(vec!["*", "?", "e", "r", "web", "1", "\\*", "T"]), 1..4)
-        .prop_map(|parts| parts.concat())
-        .boxed()
+    vec(
+        select(vec!["*", "?", "e", "r", "web", "1", "\\*", "T"]),
+        1..4,
+    )
+    .prop_map(|parts| parts.concat())
+    .boxed()
 }
 
 fn range() -> BoxedStrategy<Value> {
@@ -144,6 +160,9 @@ fn range() -> BoxedStrategy<Value> {
         }
         if let Some((within, value)) = high {
             bounds.insert(if within { "lte" } else { "lt" }.to_owned(), value);
+        }
+        if bounds.is_empty() {
+            bounds.insert("gte".to_owned(), json!(0));
         }
         json!({"range": {field: bounds}})
     };
@@ -168,12 +187,17 @@ fn query_text() -> BoxedStrategy<String> {
         Just("timeuot~".to_owned()),
         Just("!".to_owned()),
     ];
-    vec((select(vec!["", "+", "-", "AND ", "OR ", "NOT "]), part), 1..4)
-        .prop_map(|parts| {
-            let parts = parts.into_iter().map(|(sign, part)| format!("{sign}{part}"));
-            parts.collect::<Vec<_>>().join(" ")
-        })
-        .boxed()
+    vec(
+        (select(vec!["", "+", "-", "AND ", "OR ", "NOT "]), part),
+        1..4,
+    )
+    .prop_map(|parts| {
+        let parts = parts
+            .into_iter()
+            .map(|(sign, part)| format!("{sign}{part}"));
+        parts.collect::<Vec<_>>().join(" ")
+    })
+    .boxed()
 }
 
 fn leaf() -> BoxedStrategy<Value> {
@@ -302,10 +326,9 @@ fn the_store_finds_just_what_the_plain_evaluator_matches() {
         let documents = stored(&mut runner, 60);
         let folder = tempfile::tempdir().unwrap();
         let snapshots = store(&folder, &documents);
-        let outcome = runner.run(&query(), |query| {
-            agree(&snapshots, &documents, &query)
-        });
-        outcome.unwrap();
+        runner
+            .run(&query(), |query| agree(&snapshots, &documents, &query))
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

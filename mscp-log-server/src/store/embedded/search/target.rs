@@ -37,6 +37,13 @@ pub(crate) enum Kind {
     Id,
 }
 
+impl Kind {
+    /// Whether values are texts, which can begin with something or fit a pattern.
+    pub(crate) fn is_text_like(&self) -> bool {
+        !matches!(self, Self::Long | Self::Date)
+    }
+}
+
 /// The field that `name` means, or `None` where no document has such a one.
 pub(crate) fn resolve(schema: &Schema, name: &str) -> Option<Target> {
     if name == "_index" {

@@ -8,7 +8,7 @@ use tantivy::query::Occur;
 
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
-use super::terms::{fuzziness_of, type_name};
+use super::terms::{fuzziness_of, textual};
 use super::text::{best_of, weighted, weighted_fields};
 use super::{Compiled, Compiler, MAX_DEPTH, all, boosted, combined, minimum_should_match, none};
 
@@ -109,12 +109,10 @@ impl Compiler<'_> {
                     self.range(&range).map(Some)
                 })
             }
-            Node::Boost(inner, boost) => {
-                match self.node(asked, inner, depth + 1, top)? {
-                    Some(inner) => boosted(inner, Some(boost)).map(Some),
-                    None => Ok(None),
-                }
-            }
+            Node::Boost(inner, boost) => match self.node(asked, inner, depth + 1, top)? {
+                Some(inner) => boosted(inner, Some(boost)).map(Some),
+                None => Ok(None),
+            },
             Node::Bool(clauses) => {
                 let mut parts = Vec::with_capacity(clauses.len());
                 for (occur, clause) in clauses {
@@ -251,14 +249,4 @@ fn normal(target: &Target, text: &str) -> String {
         return lower_case(text).into_owned();
     }
     text.to_owned()
-}
-
-fn textual(target: &Target, name: &str, query: &str) -> Result<(), EsError> {
-    if !matches!(target.kind, Kind::Long | Kind::Date) {
-        return Ok(());
-    }
-    Err(EsError::query_shard(format!(
-        "Can only use {query} queries on keyword, text and wildcard fields - not on [{name}] which is of type [{}]",
-        type_name(target)
-    )))
 }

@@ -1,5 +1,6 @@
 //! A query's tree into a query of the index, clause by clause.
 
+mod excluded;
 mod lucene;
 mod sloppy;
 mod terms;
@@ -15,6 +16,7 @@ use tantivy::query::{
 use tantivy::schema::Schema;
 
 use super::error::EsError;
+use excluded::Excluded;
 pub(super) use values::{date_value, scalar_text, wrong_date};
 
 /// A query of the index.
@@ -110,10 +112,17 @@ impl Compiler<'_> {
 /// Clauses together as Lucene combines them: `wanted` of those that should
 /// match, at least one where nothing else must, all documents where only
 /// something must not.
-fn combined(mut parts: Vec<(Occur, Compiled)>, wanted: usize) -> Compiled {
+fn combined(parts: Vec<(Occur, Compiled)>, wanted: usize) -> Compiled {
     if parts.is_empty() {
         return all();
     }
+    let mut parts: Vec<(Occur, Compiled)> = parts
+        .into_iter()
+        .map(|(occur, part)| match occur {
+            Occur::MustNot => (occur, Box::new(Excluded(part)) as Compiled),
+            _ => (occur, part),
+        })
+        .collect();
     let count = |wanted: Occur| parts.iter().filter(|(occur, _)| *occur == wanted).count();
     let (must, should) = (count(Occur::Must), count(Occur::Should));
     if must + should == 0 {

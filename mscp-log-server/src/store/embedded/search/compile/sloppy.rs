@@ -103,11 +103,10 @@ fn next_common(postings: &mut [SegmentPostings]) -> Option<DocId> {
 
 impl Sloppy {
     fn is_near(&self, positions: &[Vec<u32>], steps: &mut usize) -> bool {
-        let repeats = self
-            .words
-            .iter()
-            .enumerate()
-            .any(|(place, (_, term))| self.words[..place].iter().any(|(_, other)| other == term));
+        let repeats =
+            self.words.iter().enumerate().any(|(place, (_, term))| {
+                self.words[..place].iter().any(|(_, other)| other == term)
+            });
         if repeats {
             return self.placed(positions, &mut Vec::new(), steps);
         }

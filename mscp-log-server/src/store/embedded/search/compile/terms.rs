@@ -31,7 +31,7 @@ impl Compiler<'_> {
         let Some(target) = target::resolve(self.schema, &term.field) else {
             return Ok(none());
         };
-        if term.case_insensitive == Some(true) && is_textual(&target) {
+        if term.case_insensitive == Some(true) && target.kind.is_text_like() {
             let wanted = scalar_text(&term.value);
             let test: TextTest = Arc::new(move |text| text.eq_ignore_ascii_case(&wanted));
             return Ok(self.passing(&target, "", test));
@@ -363,7 +363,7 @@ impl Compiler<'_> {
         let Some(target) = target::resolve(self.schema, &term.field) else {
             return Ok(none());
         };
-        if !matches!(target.kind, Kind::Keyword | Kind::Text | Kind::Key(_)) {
+        if !target.kind.is_text_like() {
             return Err(EsError::illegal_argument(format!(
                 "Can only use fuzzy queries on keyword and text fields - not on [{}] which is of type [{}]",
                 term.field,
@@ -376,7 +376,7 @@ impl Compiler<'_> {
     }
 
     /// Documents with a value that begins with `literal` and passes `test`.
-    fn passing(&self, target: &Target, literal: &str, test: TextTest) -> Compiled {
+    pub(super) fn passing(&self, target: &Target, literal: &str, test: TextTest) -> Compiled {
         let (prefix, test) = match &target.kind {
             Kind::Id => return passing_ids(test),
             Kind::AnyKey => {
@@ -464,12 +464,8 @@ fn less_than(number: Whole) -> Option<i64> {
     }
 }
 
-fn is_textual(target: &Target) -> bool {
-    !matches!(target.kind, Kind::Long | Kind::Date)
-}
-
-fn textual(target: &Target, field: &str, query: &str) -> Result<(), EsError> {
-    if is_textual(target) {
+pub(super) fn textual(target: &Target, field: &str, query: &str) -> Result<(), EsError> {
+    if target.kind.is_text_like() {
         return Ok(());
     }
     Err(EsError::query_shard(format!(

@@ -12,10 +12,9 @@ use tantivy::schema::IndexRecordOption;
 
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
-use super::super::term_scan::{TermScan, Test};
+use super::sloppy::Sloppy;
 use super::terms::{edits, fuzziness_of};
 use super::values::scalar_text;
-use super::sloppy::Sloppy;
 use super::{Compiled, Compiler, all, combined, minimum_should_match, none, unscored};
 
 /// Lucene 8 and later leave the constant factor `k1 + 1` out of a BM25 score.
@@ -33,11 +32,11 @@ impl Compiler<'_> {
         let query = matching.query.as_ref().unwrap_or(&Scalar::Null);
         let lenient = matching.lenient.unwrap_or(false);
         if target.kind != Kind::Text {
-            if prefix && matches!(target.kind, Kind::Keyword | Kind::Key(_) | Kind::AnyKey) {
+            if prefix && target.kind.is_text_like() {
                 return Ok(self.prefix_of(&target, &scalar_text(query), false));
             }
             if let Some(fuzziness) = &matching.fuzziness
-                && matches!(target.kind, Kind::Keyword | Kind::Key(_))
+                && target.kind.is_text_like()
             {
                 let text = scalar_text(query);
                 let distance = fuzziness_of(Some(fuzziness), &text)?;
@@ -103,7 +102,7 @@ impl Compiler<'_> {
         };
         let query = phrase.query.as_ref().unwrap_or(&Scalar::Null);
         if target.kind != Kind::Text {
-            if prefix && matches!(target.kind, Kind::Keyword | Kind::Key(_) | Kind::AnyKey) {
+            if prefix && target.kind.is_text_like() && target.kind != Kind::AnyKey {
                 return Ok(self.prefix_of(&target, &scalar_text(query), false));
             }
             return self.exact(&target, query);
@@ -225,21 +224,14 @@ impl Compiler<'_> {
         prefix_length: Option<u64>,
         transpositions: Option<bool>,
     ) -> Compiled {
-        let key = match &target.kind {
-            Kind::Key(prefix) => prefix.clone(),
-            _ => Vec::new(),
-        };
         let kept = usize::try_from(prefix_length.unwrap_or(0)).unwrap_or(usize::MAX);
         let head: String = text.chars().take(kept).collect();
         let wanted: Vec<char> = text.chars().collect();
         let swaps = transpositions.unwrap_or(true);
-        let test = Test::Passes(
-            key.len(),
-            Arc::new(move |term: &str| edits(&wanted, term, distance, swaps)),
-        );
-        let mut prefix = key;
-        prefix.extend_from_slice(head.as_bytes());
-        Box::new(TermScan::below(target.field, prefix, test, self.deadline))
+        let begin = head.clone();
+        let test =
+            move |term: &str| term.starts_with(&begin) && edits(&wanted, term, distance, swaps);
+        self.passing(target, &head, Arc::new(test))
     }
 }
 
