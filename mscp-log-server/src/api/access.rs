@@ -4,7 +4,7 @@
 
 mod credential;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::identity::{Entry, Identity, Outcome};
 
 use super::problem::{Kind, Problem};
 use credential::Credential;
+pub(super) use credential::pairs;
 
 /// The cookie that holds the web UI's root token.
 pub const SESSION_COOKIE: &str = "mscp_log_session";

@@ -1,1 +1,306 @@
-//! Root tokens, access tokens, sessions and introspection under `base/auth`.
+//! `base/auth`: signing in, asking for access tokens, the session of the web
+//! UI, and introspection.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Extension;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, HeaderMap, SET_COOKIE};
+use http::{HeaderValue, StatusCode};
+use mscp_log_core::access::{CanonicalPath, Decision, Method, Visible};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Secret;
+use crate::identity::{IssueError, Issued, LoginError};
+
+use super::access::{
+    CHALLENGE_BASIC, CHALLENGE_BEARER, Caller, Door, Peer, REQUESTED_WITH, SESSION_COOKIE, pairs,
+};
+use super::body::{access, bytes, method_not_allowed, parse, unstored};
+use super::problem::{Kind, Problem};
+
+#[cfg(test)]
+mod tests;
+
+/// The endpoints, by their paths below the base.
+pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/auth/token_root", get(token_root).post(token_root))
+        .route("/auth", get(issue).post(issue))
+        .route("/auth/grants", get(grants))
+        .route("/auth/session", post(sign_in).delete(sign_out))
+        .route("/auth/introspect", post(introspect))
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// A token as it is handed out.
+#[derive(Serialize)]
+struct Answer {
+    token: String,
+    exp: i64,
+}
+
+async fn token_root(
+    Extension(door): Extension<Arc<Door>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Issued { token, exp } = login(&door, peer, &headers).await?;
+    Ok(unstored(Answer { token, exp }))
+}
+
+/// Signs in with HTTP Basic (RFC 7617).
+async fn login(door: &Door, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<Issued, Problem> {
+    let challenge = if headers.contains_key(REQUESTED_WITH) {
+        CHALLENGE_BEARER
+    } else {
+        CHALLENGE_BASIC
+    };
+    let (email, password) = basic(headers).ok_or_else(|| {
+        let detail = "HTTP Basic with e-mail and password is needed";
+        Problem::unauthorized(detail, challenge)
+    })?;
+    // Where a listener does not tell, all share the delays of one address.
+    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let login = door.identity().login(&email, &password, peer).await;
+    login.map_err(|error| match &error {
+        LoginError::Refused => Problem::unauthorized(error.to_string(), challenge),
+        LoginError::Delayed { retry_after_s } => {
+            Problem::new(Kind::TooManyRequests, error.to_string())
+                .retry_after(Duration::from_secs(*retry_after_s))
+        }
+        LoginError::Unavailable(_) => Problem::unavailable(error.to_string()),
+    })
+}
+
+/// E-mail and password, from the only `Authorization` there is.
+fn basic(headers: &HeaderMap) -> Option<(String, Secret)> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let bytes = STANDARD.decode(encoded.trim()).ok()?;
+    let text = Secret::new(String::from_utf8(bytes).ok()?);
+    let (email, password) = text.expose().split_once(':')?;
+    Some((email.to_owned(), Secret::new(password)))
+}
+
+/// The wanted access with a wish for the lifetime; an array alone is the access.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    access: Box<RawValue>,
+    ttl: Option<u64>,
+}
+
+async fn issue(
+    Extension(door): Extension<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
+    Extension(Peer(peer)): Extension<Peer>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = bytes(body).await?;
+    let is_array = bytes.trim_ascii_start().first() == Some(&b'[');
+    let wish = if is_array {
+        Wish {
+            access: parse(&bytes)?,
+            ttl: None,
+        }
+    } else {
+        parse::<Wish>(&bytes)?
+    };
+    let wanted = access("access", &wish.access)?;
+    let issued = door
+        .identity()
+        .issue(&caller.subject, &wanted, wish.ttl, peer);
+    let Issued { token, exp } = issued.await.map_err(refused)?;
+    Ok(unstored(Answer { token, exp }))
+}
+
+async fn grants(
+    Extension(door): Extension<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    let grants = door.identity().grants(&caller.subject).await;
+    Ok(unstored(grants.map_err(refused)?))
+}
+
+fn refused(error: IssueError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        IssueError::NoAccount => Problem::unauthorized(detail, CHALLENGE_BEARER),
+        IssueError::NotCovered(_) => {
+            Problem::new(Kind::NotCovered, detail).challenge(CHALLENGE_BEARER)
+        }
+        IssueError::Ttl(_) => Problem::bad_request(detail).field("ttl"),
+        IssueError::TooLong(_) => Problem::bad_request(detail).field("access"),
+        IssueError::Unavailable(_) => Problem::unavailable(detail),
+    }
+}
+
+async fn sign_in(
+    Extension(door): Extension<Arc<Door>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Issued { token, exp } = login(&door, peer, &headers).await?;
+    let lasts_s = exp.saturating_sub(crate::clock::now_s());
+    with_cookie(&door, &token, lasts_s, unstored(json!({ "exp": exp })))
+}
+
+async fn sign_out(Extension(door): Extension<Arc<Door>>) -> Result<Response, Problem> {
+    with_cookie(&door, "", 0, StatusCode::NO_CONTENT.into_response())
+}
+
+fn with_cookie(
+    door: &Door,
+    token: &str,
+    lasts_s: i64,
+    mut response: Response,
+) -> Result<Response, Problem> {
+    let path = door.base().prefix();
+    let secure = if door.secure_cookie() { "; Secure" } else { "" };
+    let cookie = format!(
+        "{SESSION_COOKIE}={token}; Path={path}/auth; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
+    );
+    let value = HeaderValue::try_from(cookie)
+        .map_err(|_| Problem::new(Kind::Internal, "the session's cookie could not be written"))?;
+    response.headers_mut().insert(SET_COOKIE, value);
+    Ok(response)
+}
+
+/// What is asked of another's token.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    token: Option<Shown>,
+    /// RFC 7662 section 2.1; there is one type here.
+    token_type_hint: Option<String>,
+    method: Option<String>,
+    url: Option<String>,
+}
+
+/// A token that is asked about. It has no `Debug`.
+#[derive(Deserialize)]
+struct Shown(String);
+
+async fn introspect(
+    Extension(door): Extension<Arc<Door>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = bytes(body).await?;
+    let question = question(&headers, &bytes)?;
+    let missing = || Problem::bad_request("token is missing").field("token");
+    let token = question.token.ok_or_else(missing)?;
+    let request = match (question.method, question.url) {
+        (None, None) => None,
+        (Some(method), Some(url)) => Some((
+            method
+                .parse::<Method>()
+                .map_err(|error| Problem::bad_request(error.to_string()).field("method"))?,
+            url,
+        )),
+        _ => return Err(Problem::bad_request("method and url are given together")),
+    };
+    let Ok(verified) = door.identity().verify(&token.0, crate::clock::now_s()) else {
+        return Ok(unstored(json!({ "active": false })));
+    };
+    let claims = &verified.claims;
+    let mut answer = json!({
+        "active": true,
+        "sub": verified.subject(),
+        "username": claims.email,
+        "iat": claims.iat,
+        "exp": claims.exp,
+        "iss": claims.iss,
+        "aud": claims.aud,
+        "jti": claims.jti,
+    });
+    if let Value::Object(answer) = &mut answer {
+        answer.retain(|_, value| !value.is_null());
+        if let Some(access) = &claims.access {
+            answer.insert("access".to_owned(), json!(access));
+        }
+        if let Some((method, url)) = request {
+            let decision = match (&claims.access, path_of(&door, &url)?) {
+                (Some(access), Some(path)) => access.decide(door.base(), method, &path),
+                _ => Decision::Denied,
+            };
+            answer.insert("decision".to_owned(), written(&decision));
+        }
+    }
+    Ok(unstored(answer))
+}
+
+/// The form of RFC 7662, or the same as JSON.
+fn question(headers: &HeaderMap, bytes: &[u8]) -> Result<Question, Problem> {
+    let media_type = headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if !media_type.starts_with("application/x-www-form-urlencoded") {
+        return parse(bytes);
+    }
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the form is not UTF-8"))?;
+    let mut question = Question::default();
+    for (name, value) in pairs(text) {
+        let value = value.into_owned();
+        let twice = match &*name {
+            "token" => question.token.replace(Shown(value)).is_some(),
+            "method" => question.method.replace(value).is_some(),
+            "url" => question.url.replace(value).is_some(),
+            "token_type_hint" => question.token_type_hint.replace(value).is_some(),
+            // RFC 7662 section 2.1 lets a server ignore what it does not know,
+            // but a decision on half a question would be a wrong one.
+            _ => return Err(Problem::bad_request(format!("unknown parameter {name}"))),
+        };
+        if twice {
+            return Err(Problem::bad_request(format!("{name} is given twice")));
+        }
+    }
+    Ok(question)
+}
+
+/// The path of a URL of this origin; `None` for another origin's.
+fn path_of(door: &Door, url: &str) -> Result<Option<CanonicalPath>, Problem> {
+    let from_origin = match door.base().origin() {
+        Some(origin) => url.strip_prefix(origin).unwrap_or(url),
+        None => url,
+    };
+    if !from_origin.starts_with('/') {
+        return Ok(None);
+    }
+    let path = from_origin.split('?').next().unwrap_or_default();
+    CanonicalPath::parse(path)
+        .map(Some)
+        .map_err(|error| Problem::bad_request(error.to_string()).field("url"))
+}
+
+fn written(decision: &Decision) -> Value {
+    match decision {
+        Decision::Denied => json!({ "allowed": false }),
+        Decision::Allowed { visible, write } => json!({
+            "allowed": true,
+            "write": write,
+            "visible": match visible {
+                Visible::All => json!("all"),
+                Visible::Restricted(any) => json!(any),
+            },
+        }),
+    }
+}

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+mod body;
 pub mod health;
 pub mod listen;
 pub mod problem;

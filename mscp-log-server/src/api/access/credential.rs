@@ -52,6 +52,14 @@ pub(super) fn take_parameter(query: Option<&str>) -> (Option<String>, Parameter)
     ((!rest.is_empty()).then(|| rest.join("&")), parameter)
 }
 
+/// The pairs of a query or of a form, decoded.
+pub(in crate::api) fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(value))
+    })
+}
+
 /// The one explicit credential of a request.
 ///
 /// # Errors
