@@ -3,17 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 
 /// One thing that a node needs to do its work: `Err` says what is wrong.
-pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What does not answer within this is not ready.
+const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Everything that `/readyz` and `/metrics` ask.
 pub struct Health {
@@ -93,9 +98,13 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
         checks: BTreeMap::new(),
     };
     for (&name, check) in &health.checks {
-        let said = match check() {
-            Ok(()) => "ok".to_owned(),
-            Err(reason) => {
+        let said = match tokio::time::timeout(CHECK_LIMIT, check()).await {
+            Ok(Ok(())) => "ok".to_owned(),
+            Err(_) => {
+                readiness.ready = false;
+                "no answer within 2 s".to_owned()
+            }
+            Ok(Err(reason)) => {
                 readiness.ready = false;
                 reason
             }

@@ -3,27 +3,64 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
-mod body;
+pub mod body;
 pub mod health;
 pub mod listen;
 pub mod problem;
 pub mod push;
 pub mod query;
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mscp_log_core::access::Base;
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::Config;
-use crate::identity::Identity;
+use crate::query::Region;
+use access::Door;
+use health::Health;
+use problem::{Kind, Problem};
 
-/// What handlers are given: the components that answer.
+/// The components that handlers call, apart from the [`Door`], which each
+/// request brings along.
 #[derive(Debug)]
 pub struct App {
-    /// The configuration that the node was started with.
-    pub config: Arc<Config>,
-    /// What every path of the API begins with.
-    pub base: Base,
-    /// Accounts, tokens, keys, the audit trail.
-    pub identity: Arc<Identity>,
+    /// The regions that this node serves, by name.
+    pub regions: BTreeMap<String, Region>,
+}
+
+/// The whole API behind its door.
+pub fn router(app: Arc<App>, door: Door, health: Arc<Health>) -> Router {
+    let below_base: Router<Arc<App>> = Router::new().merge(auth::routes()).merge(admin::routes());
+    let below_base = below_base.with_state(app);
+    let inside = match door.base().prefix() {
+        "" => below_base,
+        prefix => Router::new().nest(prefix, below_base),
+    };
+    let inside = inside
+        .merge(health::routes(health))
+        .fallback(nothing_here)
+        .layer(CatchPanicLayer::custom(fault));
+    Arc::new(door).guard(inside)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(Kind::NotFound, "there is nothing at this path")
+}
+
+/// A panic ends one request, not the node; what it said is for the node's log.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that the layer calls"
+)]
+fn fault(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = said.unwrap_or("no text"), "a request panicked");
+    metrics::counter!("mscp_log_http_panics_total").increment(1);
+    Problem::new(Kind::Internal, "a fault of this server").into_response()
 }

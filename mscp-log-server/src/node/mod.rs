@@ -1,3 +1,363 @@
-//! A node: the one place that puts the components together.
+//! A node: the one place that knows every component and puts them together.
 
 pub mod folder;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mscp_log_core::access::{Base, BaseError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::access::Door;
+use crate::api::health::{Check, Health};
+use crate::api::listen::{self, TlsError, TlsFiles};
+use crate::api::{self, App};
+use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
+use crate::buffer::{AppendError, Buffer};
+use crate::config::{self, Config};
+use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
+use crate::query::Region;
+use crate::ship;
+use crate::store::Store;
+use crate::store::embedded::{self, EmbeddedStore};
+use folder::{Folder, FolderError};
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Identity cannot be opened.
+    #[error("identity: {0}")]
+    Identity(#[from] IdentityError),
+    /// The buffer cannot be opened.
+    #[error("buffer: {0}")]
+    Buffer(#[from] OpenError),
+    /// A region's store cannot be opened.
+    #[error("store of region {region}: {reason}")]
+    Store {
+        /// The region.
+        region: String,
+        /// Why.
+        reason: String,
+    },
+    /// A setting cannot be used.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The configuration's key.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// An address cannot be listened on.
+    #[error("{key} {address}: {error}")]
+    Listen {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A running node. [`Node::stop`] drains it; dropped without, its tasks are
+/// ended where they are, as in a crash, which loses nothing either.
+pub struct Node {
+    address: SocketAddr,
+    tls: bool,
+    first_administrator: Option<FirstAdministrator>,
+    /// Stops accepting requests.
+    closing: CancellationToken,
+    /// Stops what works behind the requests.
+    stopping: CancellationToken,
+    listeners: JoinSet<()>,
+    workers: JoinSet<()>,
+    buffer: Arc<DiskBuffer>,
+    stores: Vec<Arc<EmbeddedStore>>,
+    _folder: Folder,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Start every component of `config`. `administrator` is who the first
+    /// start makes.
+    ///
+    /// # Errors
+    /// What cannot be opened, read or listened on; see [`NodeError`].
+    pub async fn start(config: Config, administrator: Administrator) -> Result<Self, NodeError> {
+        let base = Base::new(&config.http.base, config.http.public_url.as_deref())
+            .map_err(|error| setting_of(&error))?;
+        let data = Folder::open(&config.data)?;
+        let listener = bind("http.listen", config.http.listen).await?;
+        let address = listener.local_addr().map_err(|error| NodeError::Listen {
+            key: "http.listen",
+            address: config.http.listen,
+            error,
+        })?;
+        let opened = Identity::open(Setup {
+            auth: &config.auth,
+            data: data.path(),
+            base,
+            administrator,
+        })
+        .await?;
+        let identity = Arc::new(opened.identity);
+        let buffer = Arc::new(open_buffer(&config.buffer, data.path())?);
+        let mut stores = BTreeMap::new();
+        for (name, region) in &config.regions {
+            let store = open_store(&config, name, region, data.path())?;
+            stores.insert(name.clone(), Arc::new(store));
+        }
+        let Some(target) = stores.get(&config.push.region) else {
+            return Err(NodeError::Setting {
+                key: "push.region",
+                reason: format!("there is no region {:?}", config.push.region),
+            });
+        };
+
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let mut workers = JoinSet::new();
+        let mut listeners = JoinSet::new();
+        workers.spawn(ship::ship(
+            Arc::clone(&buffer) as Arc<dyn Buffer>,
+            Arc::clone(target) as Arc<dyn Store>,
+            stopping.clone(),
+        ));
+        {
+            let (identity, stopping) = (Arc::clone(&identity), stopping.clone());
+            workers.spawn(async move { identity.run(stopping).await });
+        }
+
+        let tls = tls_files(&config.http);
+        let health = Arc::new(health(&buffer, &identity)?);
+        if let Some(wanted) = config.http.metrics_listen {
+            let listener = bind("http.metrics_listen", wanted).await?;
+            let routes = api::health::routes(Arc::clone(&health));
+            let closing = closing.clone();
+            listeners.spawn(async move {
+                if let Err(error) =
+                    listen::serve(listener, routes, None, closing, Duration::ZERO).await
+                {
+                    tracing::error!(%error, "the listener of metrics ended");
+                }
+            });
+        }
+        let drain = config.http.drain;
+        let door = Door::new(identity, &config.http, config.regions.keys().cloned());
+        let regions = stores.iter().map(|(name, store)| {
+            let store = Arc::clone(store) as Arc<dyn Store>;
+            (name.clone(), Region::new(name, store, &config.search))
+        });
+        let app = Arc::new(App {
+            regions: regions.collect(),
+        });
+        let service = api::router(app, door, health);
+        if let Some(files) = &tls {
+            // Files that cannot be used are an error of the start, not of a task.
+            listen::tls_config(files)?;
+        }
+        {
+            let (closing, tls) = (closing.clone(), tls.clone());
+            listeners.spawn(async move {
+                if let Err(error) = listen::serve(listener, service, tls, closing, drain).await {
+                    tracing::error!(%error, "the listener ended");
+                }
+            });
+        }
+        Ok(Self {
+            address,
+            tls: tls.is_some(),
+            first_administrator: opened.first_administrator,
+            closing,
+            stopping,
+            listeners,
+            workers,
+            buffer,
+            stores: stores.into_values().collect(),
+            _folder: data,
+        })
+    }
+
+    /// The origin that it listens on, as `http://127.0.0.1:8300`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            // Not an address that a client could use.
+            let loopback: std::net::IpAddr = match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(loopback);
+        }
+        format!("{scheme}://{address}")
+    }
+
+    /// The account that this start made, if it was the first.
+    #[must_use]
+    pub fn first_administrator(&self) -> Option<&FirstAdministrator> {
+        self.first_administrator.as_ref()
+    }
+
+    /// Take no more requests, let open ones end, ship and commit what can be
+    /// within `deadline`. What is in the buffer by then stays there, durably.
+    pub async fn stop(mut self, deadline: Duration) {
+        self.closing.cancel();
+        let ended = tokio::time::timeout(deadline, async {
+            while self.listeners.join_next().await.is_some() {}
+            self.stopping.cancel();
+            while self.workers.join_next().await.is_some() {}
+        })
+        .await;
+        if ended.is_err() {
+            tracing::warn!("not everything ended within the deadline; nothing is lost by that");
+        }
+        let (buffer, stores) = (self.buffer, self.stores);
+        let closed = tokio::task::spawn_blocking(move || {
+            buffer.close();
+            drop(stores);
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "closing the files failed");
+        }
+    }
+}
+
+fn setting_of(error: &BaseError) -> NodeError {
+    let key = match error {
+        BaseError::PublicUrl(_) => "http.public_url",
+        BaseError::Prefix { .. } => "http.base",
+    };
+    NodeError::Setting {
+        key,
+        reason: error.to_string(),
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| NodeError::Listen {
+            key,
+            address,
+            error,
+        })
+}
+
+fn open_buffer(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, NodeError> {
+    let settings = DiskSettings {
+        max_bytes: settings.max_bytes,
+        segment_bytes: settings.segment_bytes,
+        ..DiskSettings::default()
+    };
+    let buffer = DiskBuffer::open(&data.join("buffer"), settings)?;
+    let found = buffer.recovered();
+    tracing::debug!(?found, "the buffer is open");
+    Ok(buffer)
+}
+
+fn open_store(
+    config: &Config,
+    name: &str,
+    region: &config::Region,
+    data: &Path,
+) -> Result<EmbeddedStore, NodeError> {
+    let limits = &config.search;
+    let settings = embedded::Settings {
+        name: format!("mscp-log-{name}"),
+        version: config.elasticsearch.version,
+        memory_bytes: region.memory,
+        commit_interval: region.commit_interval,
+        max_body_bytes: limits.max_body_bytes,
+        max_concurrent_searches: number(limits.max_concurrent),
+        search_limits: embedded::search::Limits {
+            window: limits.max_window,
+            buckets: number(limits.max_buckets),
+            aggregation_bytes: number(limits.max_memory),
+        },
+        search_timeout: limits.timeout,
+    };
+    EmbeddedStore::open(&data.join("store").join(name), settings).map_err(|error| {
+        NodeError::Store {
+            region: name.to_owned(),
+            reason: error.to_string(),
+        }
+    })
+}
+
+fn number(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn tls_files(http: &config::Http) -> Option<TlsFiles> {
+    match (&http.tls_cert, &http.tls_key) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn health(buffer: &Arc<DiskBuffer>, identity: &Arc<Identity>) -> Result<Health, NodeError> {
+    let mut checks: BTreeMap<&'static str, Check> = BTreeMap::new();
+    let checked = Arc::clone(buffer);
+    checks.insert(
+        "buffer",
+        Box::new(move || Box::pin(std::future::ready(takes_records(&checked)))),
+    );
+    let checked = Arc::clone(identity);
+    checks.insert(
+        "identity",
+        Box::new(move || {
+            let identity = Arc::clone(&checked);
+            Box::pin(async move { identity.reach().await.map_err(|error| error.to_string()) })
+        }),
+    );
+    let measured = Arc::clone(buffer);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "gauges are doubles; a byte in a petabyte is not missed"
+    )]
+    let measure = move || {
+        let usage = measured.usage();
+        metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
+        metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
+        metrics::gauge!("mscp_log_buffer_backlog_records").set(usage.backlog as f64);
+    };
+    Health::new(checks, measure).map_err(|error| NodeError::Setting {
+        key: "http.metrics_listen",
+        reason: error.to_string(),
+    })
+}
+
+fn takes_records(buffer: &DiskBuffer) -> Result<(), String> {
+    if let Some(reason) = buffer.failure() {
+        return Err(AppendError::Failed(reason).to_string());
+    }
+    let usage = buffer.usage();
+    if usage.bytes >= usage.max_bytes {
+        let (used, limit) = (usage.bytes, usage.max_bytes);
+        return Err(AppendError::Full { used, limit }.to_string());
+    }
+    Ok(())
+}
