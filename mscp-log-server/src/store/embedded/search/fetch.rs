@@ -17,6 +17,7 @@ use super::collect::Found;
 use super::columns::Values;
 use super::compile::{Compiler, wrong_date};
 use super::error::EsError;
+use super::highlight::Highlighter;
 use super::sort::{Plan, no_columns};
 use super::target::{self, Kind, Target};
 
@@ -27,6 +28,7 @@ pub(crate) struct Page<'a> {
     pub(crate) order: &'a Plan,
     pub(crate) from: usize,
     pub(crate) compiler: Compiler<'a>,
+    pub(crate) highlighter: Option<Highlighter>,
 }
 
 impl Page<'_> {
@@ -86,7 +88,7 @@ impl Page<'_> {
             Some(SourceFilter::Patterns { .. }) => true,
         };
         let mut fields = Map::new();
-        if wants_source || !formats.is_empty() {
+        if wants_source || !formats.is_empty() || self.highlighter.is_some() {
             let bytes = snapshot.source(found.address)?;
             let source: Value = serde_json::from_slice(&bytes)
                 .map_err(|error| EsError::internal(error.to_string()))?;
@@ -94,6 +96,12 @@ impl Page<'_> {
                 let values = field_values(&source, name, format.as_ref(), &id);
                 if !values.is_empty() {
                     fields.insert(name.clone(), Value::Array(values));
+                }
+            }
+            if let Some(highlighter) = &self.highlighter {
+                let marked = highlighter.of(&source);
+                if !marked.is_empty() {
+                    hit.insert("highlight".to_owned(), Value::Object(marked));
                 }
             }
             if wants_source {

@@ -9,6 +9,7 @@ mod columns;
 mod compile;
 mod error;
 mod fetch;
+mod highlight;
 mod sort;
 mod target;
 mod term_scan;
@@ -165,6 +166,7 @@ pub fn answer(
         order: &order,
         from,
         compiler,
+        highlighter: highlight::Highlighter::new(search)?,
     };
     let hits = page.hits(&collected.hits)?;
     Ok(body(search, &order, &counting, collected, hits, started))

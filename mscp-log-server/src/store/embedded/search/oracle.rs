@@ -372,3 +372,126 @@ fn agree(
     prop_assert_eq!(&scored["hits"]["total"], &found["hits"]["total"]);
     Ok(())
 }
+
+fn sort_field() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "namespace",
+        "seq",
+        "realtime_us",
+        "@timestamp",
+        "annotations.user",
+        "log.offset",
+        "tags",
+        "_index",
+    ])
+}
+
+/// The value that a document is sorted by: of several the least when
+/// ascending, the greatest when descending. Numbers sort as numbers, and
+/// nothing comes last.
+fn sort_value(document: &Stored, field: &str, descending: bool) -> Option<(i64, String)> {
+    if field == "_index" {
+        return Some((0, document.index.clone()));
+    }
+    if field == "event_id" {
+        return Some((0, document.id.clone()));
+    }
+    let mut values = Vec::new();
+    super::fetch::look_up(&document.source, field, &mut values);
+    let comparable = values.into_iter().map(|value| match value {
+        Value::Number(number) => (number.as_i64().unwrap(), String::new()),
+        other => (0, other.as_str().unwrap().to_owned()),
+    });
+    if descending {
+        comparable.max()
+    } else {
+        comparable.min()
+    }
+}
+
+#[test]
+fn pages_of_any_order_join_to_all_hits_in_that_order() {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let config = Config {
+        cases: 100,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let documents = stored(&mut runner, 60);
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = store(&folder, &documents);
+    let orders = vec((sort_field(), any::<bool>()), 0..3);
+    let searches = (orders, any::<bool>(), 1_u64..30, query());
+    runner
+        .run(&searches, |(mut keys, last, size, query)| {
+            keys.push(("event_id", last));
+            paged(&snapshots, &documents, &keys, size, &query)
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn paged(
+    snapshots: &[Arc<PartitionSnapshot>],
+    documents: &[Stored],
+    keys: &[(&str, bool)],
+    size: u64,
+    query: &Value,
+) -> Result<(), TestCaseError> {
+    let sort: Vec<Value> = keys
+        .iter()
+        .map(|(field, descending)| json!({*field: if *descending { "desc" } else { "asc" }}))
+        .collect();
+    let mut body = json!({"query": query, "size": size, "sort": sort, "track_total_hits": 10});
+    let mut found = Vec::new();
+    loop {
+        let search = Search::parse(body.to_string().as_bytes(), &[])
+            .map_err(|error| TestCaseError::reject(error.to_string()))?;
+        let Ok(page) = answer(snapshots, &search, &context()) else {
+            return Ok(());
+        };
+        let hits = page["hits"]["hits"].as_array().unwrap();
+        let Some(last) = hits.last() else { break };
+        body["search_after"] = last["sort"].clone();
+        found.extend(
+            hits.iter()
+                .map(|hit| hit["_id"].as_str().unwrap().to_owned()),
+        );
+    }
+    let whole = Search::parse(json!({"query": query}).to_string().as_bytes(), &[]).unwrap();
+    let tree = whole.query.as_ref().unwrap();
+    let mut expected: Vec<&Stored> = documents
+        .iter()
+        .filter(|document| {
+            let context = Context {
+                now_us: NOW_MS * 1_000,
+                id: Some(&document.id),
+                index: Some(&document.index),
+            };
+            tree.matches(&document.source, &context)
+        })
+        .collect();
+    expected.sort_by(|left, right| {
+        for (field, descending) in keys {
+            let (left, right) = (
+                sort_value(left, field, *descending),
+                sort_value(right, field, *descending),
+            );
+            let order = match (left, right) {
+                (Some(left), Some(right)) if *descending => right.cmp(&left),
+                (Some(left), Some(right)) => left.cmp(&right),
+                (left, right) => left.is_none().cmp(&right.is_none()),
+            };
+            if order != std::cmp::Ordering::Equal {
+                return order;
+            }
+        }
+        std::cmp::Ordering::Equal
+    });
+    let expected: Vec<&str> = expected
+        .iter()
+        .map(|document| document.id.as_str())
+        .collect();
+    prop_assert_eq!(found, expected, "{}", query);
+    Ok(())
+}

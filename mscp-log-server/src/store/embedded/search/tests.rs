@@ -418,3 +418,264 @@ fn aggregations_add_up_over_segments_and_partitions() {
     assert_eq!(found["hits"]["total"]["value"], 5);
     assert_eq!(found["hits"]["hits"], json!([]));
 }
+
+#[track_caller]
+fn parsed(body: &Value) -> Search {
+    Search::parse(body.to_string().as_bytes(), &[]).unwrap()
+}
+
+#[track_caller]
+fn found(body: &Value) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    answer(&store(&folder), &parsed(body), &context()).unwrap()
+}
+
+/// Status and type of the error.
+#[track_caller]
+fn refused(body: &Value) -> (u16, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let error = answer(&store(&folder), &parsed(body), &context()).unwrap_err();
+    assert_eq!(error.body()["status"], error.status);
+    assert!(error.body()["error"]["type"].is_string());
+    (error.status, error.root_kind().to_owned())
+}
+
+#[test]
+fn a_hit_has_the_form_that_clients_know() {
+    let found = found(&json!({
+        "query": {"term": {"seq": 5}},
+        "sort": [{"@timestamp": "desc"}, {"namespace": "asc"}],
+        "_source": ["annotations", "tags"],
+        "fields": ["message", {"field": "@timestamp", "format": "epoch_second"}, "annotations.user"],
+        "docvalue_fields": ["tags", "@timestamp"],
+    }));
+    assert_eq!(found["timed_out"], false);
+    assert_eq!(found["hits"]["max_score"], Value::Null);
+    assert_eq!(
+        found["hits"]["hits"],
+        json!([{
+            "_index": "logstash-http-local-2026.11.23",
+            "_id": format!("{:032x}", 5),
+            "_score": null,
+            "_source": {"annotations": {"level": "error", "user": "ann"}, "tags": ["a", "b"]},
+            "fields": {
+                "message": ["Payment failed: timeout"],
+                "@timestamp": ["2026-11-23T03:05:00.000Z"],
+                "annotations.user": ["ann"],
+                "tags": ["a", "b"],
+            },
+            "sort": [1_795_403_100_000_i64, "shop"],
+        }])
+    );
+}
+
+#[test]
+fn source_filters_keep_and_drop_by_pattern() {
+    let source = |filter: Value| {
+        let found = found(&json!({"query": {"term": {"seq": 5}}, "_source": filter}));
+        found["hits"]["hits"][0]["_source"].clone()
+    };
+    assert_eq!(source(json!(false)), Value::Null);
+    assert_eq!(source(json!("seq")), json!({"seq": 5}));
+    assert_eq!(
+        source(json!({"includes": ["annotations.*"], "excludes": ["*.level"]})),
+        json!({"annotations": {"user": "ann"}})
+    );
+    assert_eq!(
+        source(
+            json!({"excludes": ["a*", "*a*e*", "@*", "event_id", "index", "realtime_us", "tags"]})
+        ),
+        json!({"seq": 5})
+    );
+}
+
+#[test]
+fn words_that_were_asked_for_are_marked() {
+    let marked = |query: Value, highlight: Value| {
+        let found = found(&json!({"query": query, "sort": "seq", "highlight": highlight}));
+        let hits = found["hits"]["hits"].as_array().unwrap().clone();
+        hits.into_iter()
+            .map(|hit| hit["highlight"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        marked(
+            json!({"match_phrase": {"message": "payment failed"}}),
+            json!({"fields": {"message": {}}, "pre_tags": ["<b>"], "post_tags": ["</b>"]})
+        ),
+        vec![
+            json!({"message": ["<b>Payment</b> <b>failed</b>: refused"]}),
+            json!({"message": ["<b>Payment</b> <b>failed</b>: timeout"]}),
+        ]
+    );
+    assert_eq!(
+        marked(
+            json!({"query_string": {"query": "done AND namespace:shop"}}),
+            json!({"fields": {"*": {"number_of_fragments": 0}}})
+        ),
+        vec![json!({"message": ["Payment <em>done</em>"], "namespace": ["<em>shop</em>"]})]
+    );
+    assert_eq!(
+        marked(
+            json!({"prefix": {"message": "fav"}}),
+            json!({"fields": {"message": {}}, "encoder": "html"})
+        ),
+        vec![json!({"message": ["GET &#x2F;<em>favicon.ico</em> 404"]})]
+    );
+}
+
+#[test]
+fn scores_do_not_depend_on_the_day_or_the_segment() {
+    let found = found(&json!({"query": {"match": {"message": "payment"}}}));
+    let hits = found["hits"]["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), 3);
+    // Two words are a shorter field than three.
+    assert_eq!(hits[0]["_source"]["seq"], 4);
+    assert_eq!(hits[1]["_score"], hits[2]["_score"]);
+    assert_eq!(found["hits"]["max_score"], hits[0]["_score"]);
+    assert!(hits[0].get("sort").is_none());
+    let constant = super::tests::found(
+        &json!({"query": {"constant_score": {"filter": {"term": {"namespace": "web"}}, "boost": 3}}}),
+    );
+    assert_eq!(constant["hits"]["max_score"], 3.0);
+}
+
+#[test]
+fn hits_are_counted_as_far_as_is_asked() {
+    let total = |more: Value| {
+        let mut body = json!({"size": 0});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        found(&body)["hits"]["total"].clone()
+    };
+    assert_eq!(total(json!({})), json!({"value": 5, "relation": "eq"}));
+    assert_eq!(
+        total(json!({"track_total_hits": 5})),
+        json!({"value": 5, "relation": "eq"})
+    );
+    assert_eq!(
+        total(json!({"track_total_hits": 3})),
+        json!({"value": 3, "relation": "gte"})
+    );
+    assert_eq!(total(json!({"track_total_hits": false})), Value::Null);
+    let page = found(&json!({"size": 1, "sort": [{"realtime_us": "desc"}], "track_total_hits": 2}));
+    assert_eq!(numbers(&page), [6]);
+    assert_eq!(
+        page["hits"]["total"],
+        json!({"value": 2, "relation": "gte"})
+    );
+    let page =
+        found(&json!({"size": 2, "from": 2, "sort": [{"seq": "asc"}], "track_total_hits": true}));
+    assert_eq!(numbers(&page), [4, 5]);
+    assert_eq!(page["hits"]["total"], json!({"value": 5, "relation": "eq"}));
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_as_elasticsearch_does() {
+    let check = |body: Value, status: u16, kind: &str| {
+        assert_eq!(refused(&body), (status, kind.to_owned()), "{body}");
+    };
+    let query = |query: Value| json!({"query": query});
+    check(
+        query(json!({"term": {"seq": "many"}})),
+        400,
+        "query_shard_exception",
+    );
+    check(
+        query(json!({"range": {"@timestamp": {"gte": "yesterday"}}})),
+        400,
+        "parse_exception",
+    );
+    check(
+        query(json!({"prefix": {"seq": "1"}})),
+        400,
+        "query_shard_exception",
+    );
+    check(
+        json!({"from": 9_999, "size": 2}),
+        400,
+        "illegal_argument_exception",
+    );
+    check(
+        json!({"sort": ["message"]}),
+        400,
+        "illegal_argument_exception",
+    );
+    check(json!({"sort": ["nothing"]}), 400, "query_shard_exception");
+    check(
+        json!({"sort": ["seq"], "search_after": [1, 2]}),
+        400,
+        "illegal_argument_exception",
+    );
+    check(
+        json!({"aggs": {"a": {"terms": {"field": "message"}}}}),
+        400,
+        "illegal_argument_exception",
+    );
+    check(
+        json!({"aggs": {"a": {"avg": {"field": "namespace"}}}}),
+        400,
+        "illegal_argument_exception",
+    );
+    check(
+        json!({"aggs": {"a": {"terms": {"field": "namespace", "order": {"b": "asc"}}}}}),
+        400,
+        "illegal_argument_exception",
+    );
+    check(
+        json!({"aggs": {"a": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1s"}}}}),
+        400,
+        "too_many_buckets_exception",
+    );
+}
+
+#[test]
+fn a_search_that_is_late_says_so_with_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let late = SearchContext {
+        deadline: Some(std::time::Instant::now()),
+        ..context()
+    };
+    let found = answer(&store(&folder), &Search::default(), &late).unwrap();
+    assert_eq!(found["timed_out"], true);
+}
+
+#[test]
+fn memory_of_aggregations_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = SearchContext {
+        limits: Limits {
+            aggregation_bytes: 100,
+            ..Limits::default()
+        },
+        ..context()
+    };
+    let search = parsed(&json!({"aggs": {"a": {"terms": {"field": "event_id"}}}}));
+    let error = answer(&store(&folder), &search, &small).unwrap_err();
+    assert_eq!(
+        (error.status, error.kind),
+        (429, "circuit_breaking_exception")
+    );
+}
+
+#[test]
+fn only_the_indices_that_are_asked_for_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = |name: &str| {
+        let snapshots = store(&folder);
+        let mut snapshot = (*snapshots[0]).clone();
+        snapshot.selected = Some(Arc::from(vec![Box::from(name)]));
+        let search = parsed(&json!({"aggs": {"n": {"terms": {"field": "_index"}}}}));
+        let found = answer(&[Arc::new(snapshot)], &search, &context()).unwrap();
+        (
+            found["hits"]["total"]["value"].as_u64().unwrap(),
+            found["aggregations"]["n"]["buckets"]
+                .as_array()
+                .unwrap()
+                .len(),
+        )
+    };
+    assert_eq!(other("logstash-http-local-2026.11.23"), (3, 1));
+    assert_eq!(other("logstash-http-other-2026.11.23"), (0, 0));
+}

@@ -17,6 +17,7 @@ use tantivy::schema::Schema;
 
 use super::error::EsError;
 use excluded::Excluded;
+pub(super) use text::weighted_fields;
 pub(super) use values::{date_value, scalar_text, wrong_date};
 
 /// A query of the index.

@@ -256,7 +256,7 @@ fn placed_words(target: &Target, text: &str) -> Vec<(usize, IndexTerm)> {
 
 /// Names with `^boost` and `*` into fields and factors, and whether that is
 /// every field there is (then values of a wrong type match nothing).
-pub(super) fn weighted_fields(written: &[String]) -> Result<(Vec<(String, f32)>, bool), EsError> {
+pub(crate) fn weighted_fields(written: &[String]) -> Result<(Vec<(String, f32)>, bool), EsError> {
     let mut fields = Vec::new();
     let mut every = written.is_empty();
     let whole = ["*".to_owned()];

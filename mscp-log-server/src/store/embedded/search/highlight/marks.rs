@@ -1,0 +1,329 @@
+//! Which words, or whole keywords, a query asks for.
+
+use std::sync::Arc;
+
+use mscp_log_core::query::analyze::{lower_case, tokens};
+use mscp_log_core::query::ast::{Clause, Match, Query, QueryString, Scalar, Term};
+use mscp_log_core::query::lucene::{Node, Occur};
+use mscp_log_core::query::wildcard::fits;
+use mscp_log_core::query::{allowed_edits, distance, regexp, wildcard};
+
+use super::super::compile::{scalar_text, weighted_fields};
+use super::super::error::EsError;
+
+/// What marks a word.
+type WordTest = Arc<dyn Fn(&str) -> bool>;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Marks {
+    /// Any word, or whole keyword, that passes.
+    words: Vec<WordTest>,
+    /// Words one behind the other.
+    phrases: Vec<Phrase>,
+}
+
+struct Phrase {
+    words: Vec<String>,
+    slop: u64,
+    last_is_prefix: bool,
+}
+
+impl Marks {
+    /// What `query` asks of `field`, or with `None` of any field.
+    pub(super) fn of(query: &Query, field: Option<&str>, is_text: bool) -> Result<Self, EsError> {
+        let mut gathering = Gathering {
+            field,
+            is_text,
+            marks: Self::default(),
+        };
+        gathering.query(query)?;
+        Ok(gathering.marks)
+    }
+
+    /// The byte ranges of `text` that are asked for, in their order.
+    pub(super) fn spans(&self, text: &str, is_text: bool) -> Vec<(usize, usize)> {
+        if !is_text {
+            let whole = self.words.iter().any(|test| test(text)) && !text.is_empty();
+            return whole.then_some((0, text.len())).into_iter().collect();
+        }
+        let words: Vec<_> = tokens(text).collect();
+        let mut marked: Vec<bool> = words
+            .iter()
+            .map(|word| self.words.iter().any(|test| test(&word.text)))
+            .collect();
+        let texts: Vec<&str> = words.iter().map(|word| word.text.as_ref()).collect();
+        for phrase in &self.phrases {
+            phrase.mark(&texts, &mut marked);
+        }
+        words
+            .iter()
+            .zip(marked)
+            .filter(|(_, marked)| *marked)
+            .map(|(word, _)| (word.start, word.end))
+            .collect()
+    }
+}
+
+impl Phrase {
+    fn mark(&self, texts: &[&str], marked: &mut [bool]) {
+        let is = |place: usize, text: &str| {
+            let wanted = &self.words[place];
+            if self.last_is_prefix && place + 1 == self.words.len() {
+                text.starts_with(wanted.as_str())
+            } else {
+                text == wanted
+            }
+        };
+        if self.words.is_empty() {
+            return;
+        }
+        // Of a phrase that may be moved, the words that lie near enough to
+        // have been part of it.
+        let slop = usize::try_from(self.slop).unwrap_or(usize::MAX);
+        let reach = self.words.len().saturating_add(slop);
+        for start in 0..texts.len() {
+            let window = start..texts.len().min(start.saturating_add(reach));
+            if self.slop == 0 {
+                let here = window.len() == self.words.len()
+                    && window
+                        .clone()
+                        .enumerate()
+                        .all(|(place, at)| is(place, texts[at]));
+                if here {
+                    marked[window].fill(true);
+                }
+                continue;
+            }
+            let all =
+                (0..self.words.len()).all(|place| window.clone().any(|at| is(place, texts[at])));
+            if all {
+                for at in window {
+                    marked[at] |= (0..self.words.len()).any(|place| is(place, texts[at]));
+                }
+            }
+        }
+    }
+}
+
+struct Gathering<'a> {
+    field: Option<&'a str>,
+    is_text: bool,
+    marks: Marks,
+}
+
+impl Gathering<'_> {
+    fn asks(&self, field: &str) -> bool {
+        self.field
+            .is_none_or(|own| own == field || (field.contains('*') && fits(field, own)))
+    }
+
+    fn test(&mut self, test: impl Fn(&str) -> bool + 'static) {
+        self.marks.words.push(Arc::new(test));
+    }
+
+    fn query(&mut self, query: &Query) -> Result<(), EsError> {
+        match &query.clause {
+            Clause::Bool(clauses) => {
+                let all = clauses.must.iter().chain(&clauses.filter);
+                for clause in all.chain(&clauses.should) {
+                    self.query(clause)?;
+                }
+            }
+            Clause::ConstantScore { filter } => self.query(filter)?,
+            Clause::Match(matching) if self.asks(&matching.field) => self.matching(matching, false),
+            Clause::MatchBoolPrefix(matching) if self.asks(&matching.field) => {
+                self.matching(matching, true);
+            }
+            Clause::MatchPhrase(phrase) if self.asks(&phrase.field) => {
+                self.phrase(phrase.query.as_ref(), phrase.slop, false);
+            }
+            Clause::MatchPhrasePrefix(phrase) if self.asks(&phrase.field) => {
+                self.phrase(phrase.query.as_ref(), phrase.slop, true);
+            }
+            Clause::MultiMatch(multi) => {
+                let (fields, _) = weighted_fields(&multi.fields)?;
+                if fields.iter().any(|(field, _)| self.asks(field)) {
+                    let query = multi.matching.query.as_ref();
+                    match multi.kind.as_deref() {
+                        Some("phrase") => self.phrase(query, multi.slop, false),
+                        Some("phrase_prefix") => self.phrase(query, multi.slop, true),
+                        Some("bool_prefix") => self.matching(&multi.matching, true),
+                        _ => self.matching(&multi.matching, false),
+                    }
+                }
+            }
+            Clause::Term(term) if self.asks(&term.field) => {
+                let fold = term.case_insensitive == Some(true);
+                self.exactly(scalar_text(&term.value), fold);
+            }
+            Clause::Terms { field, values } if self.asks(field) => {
+                for value in values {
+                    self.exactly(scalar_text(value), false);
+                }
+            }
+            Clause::Prefix(term) if self.asks(&term.field) => {
+                let text = scalar_text(&term.value);
+                let fold = term.case_insensitive == Some(true);
+                self.test(move |word| {
+                    word.get(..text.len()).is_some_and(|head| {
+                        head == text || (fold && head.eq_ignore_ascii_case(&text))
+                    })
+                });
+            }
+            Clause::Wildcard(term) if self.asks(&term.field) => self.wildcard(term)?,
+            Clause::Regexp { term, .. } if self.asks(&term.field) => {
+                let fold = term.case_insensitive == Some(true);
+                self.regexp(&scalar_text(&term.value), fold)?;
+            }
+            Clause::Fuzzy {
+                term,
+                fuzziness,
+                transpositions,
+                ..
+            } if self.asks(&term.field) => {
+                let text = scalar_text(&term.value);
+                self.similar(text, fuzziness.as_ref(), transpositions.unwrap_or(true));
+            }
+            Clause::QueryString(text) | Clause::SimpleQueryString(text) => {
+                let written: Vec<String> = if text.fields.is_empty() {
+                    text.default_field.iter().cloned().collect()
+                } else {
+                    text.fields.clone()
+                };
+                let (fields, _) = weighted_fields(&written)?;
+                let by_default = fields.iter().any(|(field, _)| self.asks(field));
+                self.node(&text.tree, text, by_default)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn matching(&mut self, matching: &Match, prefix: bool) {
+        let Some(query) = &matching.query else { return };
+        let text = scalar_text(query);
+        if !self.is_text {
+            return self.exactly(text, false);
+        }
+        let words: Vec<String> = tokens(&text).map(|t| t.text.into_owned()).collect();
+        let count = words.len();
+        for (place, word) in words.into_iter().enumerate() {
+            if prefix && place + 1 == count {
+                self.test(move |text| text.starts_with(&word));
+            } else if matching.fuzziness.is_some() {
+                let swaps = matching.fuzzy_transpositions.unwrap_or(true);
+                self.similar(word, matching.fuzziness.as_ref(), swaps);
+            } else {
+                self.exactly(word, false);
+            }
+        }
+    }
+
+    fn phrase(&mut self, query: Option<&Scalar>, slop: Option<u64>, last_is_prefix: bool) {
+        let text = query.map(scalar_text).unwrap_or_default();
+        if !self.is_text {
+            return self.exactly(text, false);
+        }
+        self.marks.phrases.push(Phrase {
+            words: tokens(&text).map(|t| t.text.into_owned()).collect(),
+            slop: slop.unwrap_or(0),
+            last_is_prefix,
+        });
+    }
+
+    fn exactly(&mut self, text: String, fold: bool) {
+        self.test(move |word| word == text || (fold && word.eq_ignore_ascii_case(&text)));
+    }
+
+    fn similar(&mut self, text: String, fuzziness: Option<&Scalar>, swaps: bool) {
+        let edits = allowed_edits(fuzziness, &text);
+        self.test(move |word| distance(&text, word, swaps) <= edits);
+    }
+
+    fn wildcard(&mut self, term: &Term) -> Result<(), EsError> {
+        let fold = term.case_insensitive == Some(true);
+        self.pattern(&wildcard::to_regex(&scalar_text(&term.value), fold))
+    }
+
+    fn regexp(&mut self, expression: &str, fold: bool) -> Result<(), EsError> {
+        let regex = regexp::to_regex(expression, fold).map_err(EsError::illegal_argument)?;
+        self.pattern(&regex)
+    }
+
+    fn pattern(&mut self, regex: &str) -> Result<(), EsError> {
+        let regex = regex::RegexBuilder::new(regex)
+            .size_limit(1 << 20)
+            .build()
+            .map_err(|error| EsError::illegal_argument(error.to_string()))?;
+        self.test(move |word| regex.is_match(word));
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, text: &QueryString, by_default: bool) -> Result<(), EsError> {
+        let field = match node {
+            Node::Word { field, .. }
+            | Node::Phrase { field, .. }
+            | Node::Prefix { field, .. }
+            | Node::Wildcard { field, .. }
+            | Node::Regexp { field, .. }
+            | Node::Fuzzy { field, .. } => field.as_deref(),
+            Node::Bool(clauses) => {
+                for (occur, clause) in clauses {
+                    if *occur != Occur::MustNot {
+                        self.node(clause, text, by_default)?;
+                    }
+                }
+                return Ok(());
+            }
+            Node::Boost(inner, _) => return self.node(inner, text, by_default),
+            Node::Empty | Node::All | Node::Exists { .. } | Node::Range { .. } => return Ok(()),
+        };
+        if !field.map_or(by_default, |field| self.asks(field)) {
+            return Ok(());
+        }
+        match node {
+            Node::Word { text: word, .. } => {
+                let matching = Match {
+                    query: Some(Scalar::String(word.clone())),
+                    ..Match::default()
+                };
+                self.matching(&matching, false);
+            }
+            Node::Phrase {
+                text: words, slop, ..
+            } => {
+                let query = Scalar::String(words.clone());
+                self.phrase(Some(&query), slop.or(text.phrase_slop), false);
+            }
+            Node::Prefix { text: head, .. } => {
+                let head = self.normal(head);
+                self.test(move |word| word.starts_with(&head));
+            }
+            Node::Wildcard { pattern, .. } => {
+                let regex = wildcard::to_regex(&self.normal(pattern), false);
+                self.pattern(&regex)?;
+            }
+            Node::Regexp { expression, .. } => self.regexp(expression, false)?,
+            Node::Fuzzy {
+                text: word,
+                distance,
+                ..
+            } => {
+                let given = distance.clone().map(Scalar::Number);
+                let fuzziness = given.as_ref().or(text.fuzziness.as_ref());
+                self.similar(self.normal(word), fuzziness, true);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn normal(&self, text: &str) -> String {
+        if self.is_text {
+            lower_case(text).into_owned()
+        } else {
+            text.to_owned()
+        }
+    }
+}
