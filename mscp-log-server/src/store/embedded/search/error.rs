@@ -14,9 +14,17 @@ pub struct EsError {
     /// `error.reason`.
     pub reason: String,
     /// What lay below: type, reason, and further members.
-    cause: Option<Box<(&'static str, String, Map<String, Value>)>>,
+    cause: Option<Box<Cause>>,
     /// Where it happened.
     place: Place,
+}
+
+/// What lay below an error.
+#[derive(Clone, Debug)]
+struct Cause {
+    kind: &'static str,
+    reason: String,
+    more: Map<String, Value>,
 }
 
 /// Where a search failed; it decides the form around the error.
@@ -75,7 +83,11 @@ impl EsError {
     pub fn number_format(text: &str) -> Self {
         let reason = format!("For input string: \"{text}\"");
         let mut error = Self::query_shard(format!("failed to create query: {reason}"));
-        error.cause = Some(Box::new(("number_format_exception", reason, Map::new())));
+        error.cause = Some(Box::new(Cause {
+            kind: "number_format_exception",
+            reason,
+            more: Map::new(),
+        }));
         error
     }
 
@@ -97,7 +109,11 @@ impl EsError {
             String::new(),
             Place::Reduce,
         );
-        error.cause = Some(Box::new(("too_many_buckets_exception", reason, more)));
+        error.cause = Some(Box::new(Cause {
+            kind: "too_many_buckets_exception",
+            reason,
+            more,
+        }));
         error
     }
 
@@ -122,7 +138,7 @@ impl EsError {
     #[must_use]
     pub fn root_kind(&self) -> &'static str {
         match (&self.cause, self.place) {
-            (Some(cause), Place::Reduce) => cause.0,
+            (Some(cause), Place::Reduce) => cause.kind,
             _ => self.kind,
         }
     }
@@ -133,9 +149,9 @@ impl EsError {
         let mut plain = json!({"type": self.kind, "reason": self.reason});
         let mut below = plain.clone();
         if let Some(cause) = &self.cause {
-            let mut value = cause.2.clone();
-            value.insert("type".to_owned(), json!(cause.0));
-            value.insert("reason".to_owned(), json!(cause.1));
+            let mut value = cause.more.clone();
+            value.insert("type".to_owned(), json!(cause.kind));
+            value.insert("reason".to_owned(), json!(cause.reason));
             below["caused_by"] = Value::Object(value);
         }
         let error = match self.place {

@@ -352,9 +352,8 @@ fn filtered_value(
 ) -> Option<Value> {
     match value {
         Value::Object(object) => {
-            let was_empty = object.is_empty();
             let kept = filtered_object(object, path, includes, excludes, included);
-            (included && was_empty || !kept.is_empty() || included).then_some(Value::Object(kept))
+            (included || !kept.is_empty()).then_some(Value::Object(kept))
         }
         Value::Array(values) => {
             let kept: Vec<Value> = values

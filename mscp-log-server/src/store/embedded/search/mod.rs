@@ -189,7 +189,8 @@ fn body(
 ) -> Value {
     let shows_max = !order.shown || search.track_scores == Some(true);
     let max_score = collected.max_score.filter(|_| shows_max);
-    let mut found = json!({"max_score": max_score, "hits": hits});
+    let mut found = json!({"max_score": max_score});
+    found["hits"] = Value::Array(hits);
     match counting {
         Counting::Not => {}
         Counting::UpTo(limit) if collected.total > *limit => {
@@ -201,8 +202,8 @@ fn body(
         "took": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "timed_out": collected.timed_out,
         "_shards": shards(),
-        "hits": found,
     });
+    body["hits"] = found;
     if search.terminate_after.is_some_and(|limit| limit > 0) {
         body["terminated_early"] = json!(collected.terminated_early);
     }

@@ -67,13 +67,13 @@ impl Writer {
                         let value = self.bucket(node, bucket)?;
                         all.insert(name.clone(), Value::Object(value));
                     }
-                    return Ok(json!({"buckets": all}));
+                    return Ok(answer_of(Value::Object(all)));
                 }
                 let values = buckets
                     .into_iter()
                     .map(|bucket| self.bucket(node, bucket))
                     .collect::<Result<Vec<_>, _>>()?;
-                Ok(json!({"buckets": values}))
+                Ok(answer_of(Value::Array(values)))
             }
             (Kind::Numbers { shown, format, .. }, Partial::Numbers(numbers)) => {
                 Ok(shown_numbers(*shown, &numbers, format.as_ref()))
@@ -145,11 +145,10 @@ impl Writer {
         }
         // Buckets below `min_doc_count` count among the others only where they
         // were cut off by `size`, which Elasticsearch cannot tell apart either.
-        Ok(json!({
-            "doc_count_error_upper_bound": 0,
-            "sum_other_doc_count": total - shown,
-            "buckets": values,
-        }))
+        let mut answer = answer_of(Value::Array(values));
+        answer["doc_count_error_upper_bound"] = json!(0);
+        answer["sum_other_doc_count"] = json!(total - shown);
+        Ok(answer)
     }
 
     fn histogram(
@@ -195,9 +194,9 @@ impl Writer {
             }
         }
         Ok(if plan.keyed {
-            json!({"buckets": named})
+            answer_of(Value::Object(named))
         } else {
-            json!({"buckets": listed})
+            answer_of(Value::Array(listed))
         })
     }
 
@@ -264,11 +263,18 @@ impl Writer {
             }
         }
         Ok(if plan.keyed {
-            json!({"buckets": named})
+            answer_of(Value::Object(named))
         } else {
-            json!({"buckets": listed})
+            answer_of(Value::Array(listed))
         })
     }
+}
+
+/// An answer with these buckets, which are not copied.
+fn answer_of(buckets: Value) -> Value {
+    let mut answer = Map::new();
+    answer.insert("buckets".to_owned(), buckets);
+    Value::Object(answer)
 }
 
 /// A number as Java writes a double.

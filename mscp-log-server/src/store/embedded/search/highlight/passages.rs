@@ -32,7 +32,7 @@ impl Passages {
             return self.opening(text).into_iter().collect();
         }
         if self.is_whole() {
-            return vec![0..text.len()];
+            return std::iter::once(0..text.len()).collect();
         }
         let breaks = Breaks::new(text);
         let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
