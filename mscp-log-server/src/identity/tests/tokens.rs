@@ -343,3 +343,34 @@ async fn tokens_of_the_platform_verify_and_are_no_accounts_of_ours() {
     world.auth.platform_keys = vec![world.file("short.key", b"short")];
     assert!(matches!(world.open().await, Err(IdentityError::Key(_))));
 }
+
+#[test]
+fn every_access_list_of_the_guide_can_be_asked_for() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tokens.md");
+    let guide = std::fs::read_to_string(file).unwrap();
+    let sent = guide
+        .split("-d '")
+        .skip(1)
+        .filter_map(|rest| rest.split('\'').next());
+    let shown = guide
+        .split("```json\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let base = Base::new("/api", None).unwrap();
+    let mut lists = 0;
+    for text in sent.chain(shown) {
+        let body: serde_json::Value = serde_json::from_str(text).unwrap();
+        let list = [&body, &body["access"], &body["grants"]]
+            .into_iter()
+            .find(|value| value.is_array());
+        if let Some(list) = list {
+            lists += 1;
+            let wanted: Access = list.to_string().parse().unwrap();
+            assert!(
+                Access::cover(&everything(), &wanted, &base).is_ok(),
+                "{text}"
+            );
+        }
+    }
+    assert!(lists >= 6, "only {lists} were found");
+}
