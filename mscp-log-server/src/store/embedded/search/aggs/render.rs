@@ -71,7 +71,7 @@ impl Writer {
                 }
                 let values = buckets
                     .into_iter()
-                    .map(|bucket| self.bucket(node, bucket))
+                    .map(|bucket| self.bucket(node, bucket).map(Value::Object))
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(answer_of(Value::Array(values)))
             }
