@@ -49,7 +49,7 @@ bench: setup ## measure the core beside its peers, and the running system
 	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-system
 
 bench-buffer: setup ## measure the disk buffer beside other crates
-	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-buffer
+	$(CARGO) run --release --locked -p mscp-log-tests --features bench-buffer --bin bench-buffer
 
 RECORDS ?= 1000000
 KILLS ?= 20
