@@ -75,9 +75,7 @@ pub fn open(kind: Kind, dir: &Path) -> Append {
             })
         }
         Kind::Okaywal => {
-            // Default sizes; its files are handed over (here: forgotten) as
-            // they fill.
-            let wal = okaywal::WriteAheadLog::recover(dir, Keep).unwrap();
+            let wal = okaywal_at(dir, Keep);
             Box::new(move |records| {
                 let mut entry = wal.begin_entry().unwrap();
                 entry.write_chunk(&one(&records)).unwrap();
@@ -132,7 +130,7 @@ pub fn read(kind: Kind, dir: &Path) -> Vec<u32> {
         }
         Kind::Okaywal => {
             let (sender, receiver) = std::sync::mpsc::channel();
-            let wal = okaywal::WriteAheadLog::recover(dir, Collect(sender)).unwrap();
+            let wal = okaywal_at(dir, Collect(sender));
             found.extend(receiver.try_iter());
             drop(wal);
         }
@@ -172,6 +170,14 @@ fn wal_db_at(dir: &Path) -> wal_db::Wal<wal_db::SegmentedStore> {
 fn open_wal_at(dir: &Path) -> open_wal::Wal<open_wal::NullObserver> {
     let (wal, _report) = open_wal::Wal::open(dir, open_wal::WalConfig::default()).unwrap();
     wal
+}
+
+/// It hands files over and uses them again as they fill; here it shall keep all.
+fn okaywal_at(dir: &Path, manager: impl okaywal::LogManager) -> okaywal::WriteAheadLog {
+    okaywal::Configuration::default_for(dir)
+        .checkpoint_after_bytes(u64::MAX)
+        .open(manager)
+        .unwrap()
 }
 
 /// One value of an append.
