@@ -33,7 +33,7 @@ pub struct App {
 
 /// The whole API behind its door.
 pub fn router(app: Arc<App>, door: Door, health: Arc<Health>) -> Router {
-    let below_base: Router<Arc<App>> = Router::new().merge(auth::routes()).merge(admin::routes());
+    let below_base: Router<Arc<App>> = Router::new().merge(auth::routes()).merge(admin::routes()).merge(query::routes());
     let below_base = below_base.with_state(app);
     let inside = match door.base().prefix() {
         "" => below_base,

@@ -1,1 +1,105 @@
 //! The passthrough under `base/{region}/log`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Router, http};
+use mscp_log_core::access::Visible;
+
+use super::App;
+use super::access::{Caller, Door, Peer, RequestPath};
+use super::problem::{Kind, Problem};
+use crate::identity::{Entry, Outcome};
+use crate::query::{Answered, Ask, Refusal};
+
+/// How long one should wait who has too many requests open.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The endpoints, by their paths below the base.
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/{region}/log", any(through))
+        .route("/{region}/log/", any(through))
+        .route("/{region}/log/{*rest}", any(through))
+}
+
+async fn through(
+    State(app): State<Arc<App>>,
+    Extension(door): Extension<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
+    Extension(peer): Extension<Peer>,
+    Extension(path): Extension<RequestPath>,
+    request: Request,
+) -> Response {
+    let segments: Vec<&str> = door.base().below(&path.0).into_iter().flatten().collect();
+    let (name, rest) = match segments.as_slice() {
+        [name, "log", rest @ ..] => (*name, rest),
+        _ => ("", &[][..]),
+    };
+    let Some(region) = app.regions.get(name) else {
+        return Problem::not_found("this node serves no such region").into_response();
+    };
+    let (parts, body) = request.into_parts();
+    let http::request::Parts {
+        method,
+        uri,
+        headers,
+        ..
+    } = parts;
+    let answered = region
+        .answer(Ask {
+            method,
+            segments: rest.iter().map(|segment| (*segment).to_owned()).collect(),
+            parameters: uri.query().map(str::to_owned),
+            headers,
+            body,
+            subject: Arc::clone(&caller.subject),
+            visible: caller.visible.clone(),
+            write: caller.write,
+        })
+        .await;
+    note(&door, &caller, peer, name, &answered);
+    match answered.response {
+        Ok(response) => response,
+        Err(refusal) => problem(&refusal).into_response(),
+    }
+}
+
+/// Reads under a restriction go to the audit, and what it forbids.
+fn note(door: &Door, caller: &Caller, Peer(address): Peer, region: &str, answered: &Answered) {
+    let Visible::Restricted(restriction) = &caller.visible else {
+        return;
+    };
+    let outcome = match &answered.response {
+        Err(Refusal::Forbidden(_)) => Outcome::Refused,
+        _ if answered.read.is_some() => Outcome::Done,
+        _ => return,
+    };
+    let indices = answered.read.as_ref().map(|read| &read.indices);
+    door.identity().note(Entry {
+        subject: caller.subject.as_ref().to_owned(),
+        address,
+        action: "log.read",
+        target: region.to_owned(),
+        outcome,
+        detail: serde_json::json!({ "restriction": restriction, "indices": indices }),
+    });
+}
+
+fn problem(refusal: &Refusal) -> Problem {
+    let kind = match refusal {
+        Refusal::Forbidden(_) => Kind::Forbidden,
+        Refusal::TooLarge(_) => Kind::TooLarge,
+        Refusal::MediaType(_) => Kind::UnsupportedMediaType,
+        Refusal::Body(_) => Kind::BadRequest,
+        Refusal::Busy(_) => Kind::TooManyRequests,
+    };
+    let problem = Problem::new(kind, refusal.to_string());
+    match refusal {
+        Refusal::Busy(_) => problem.retry_after(BUSY),
+        _ => problem,
+    }
+}
