@@ -1,1 +1,730 @@
-//! Restricted requests against a store that remembers what it is asked.
+//! Requests to a region, over a store that remembers what it is asked and over
+//! the embedded one.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mscp_log_core::access::Restriction;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::*;
+use crate::buffer::Batch;
+use crate::store::StoreError;
+
+/// Answers every request with the same body and remembers it.
+#[derive(Default)]
+struct Memory {
+    asked: Mutex<Vec<(http::request::Parts, String)>>,
+    answer: Mutex<Option<(u16, String)>>,
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn bulk(&self, _: Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn durable(&self, _: u32) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        self.asked
+            .lock()
+            .unwrap()
+            .push((parts, String::from_utf8(body.to_vec()).unwrap()));
+        let (status, text) = self
+            .answer
+            .lock()
+            .unwrap()
+            .clone()
+            .unwrap_or((200, "{}".to_owned()));
+        let mut response = json(StatusCode::from_u16(status).unwrap(), text);
+        response
+            .headers_mut()
+            .insert(header::SET_COOKIE, HeaderValue::from_static("a=b"));
+        response
+            .headers_mut()
+            .insert("warning", HeaderValue::from_static("299 index [secret]"));
+        response
+    }
+}
+
+fn limits() -> config::Search {
+    config::Search {
+        timeout: Duration::from_secs(30),
+        max_body_bytes: 1024 * 1024,
+        max_expression_bytes: 64 * 1024,
+        max_memory: 1024 * 1024 * 1024,
+        max_buckets: 65_536,
+        max_window: 10_000,
+        max_concurrent: 4,
+        max_concurrent_per_subject: 2,
+    }
+}
+
+fn shop() -> Visible {
+    Visible::Restricted(vec![Restriction {
+        namespace: Some(["shop".to_owned()].into()),
+        ..Restriction::none()
+    }])
+}
+
+fn ask(visible: Visible, method: &str, uri: &str, body: &str) -> Ask {
+    let uri: Uri = uri.parse().unwrap();
+    Ask {
+        method: method.parse().unwrap(),
+        segments: uri
+            .path()
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        parameters: uri.query().map(str::to_owned),
+        headers: HeaderMap::new(),
+        body: Body::from(body.to_owned()),
+        subject: "someone".into(),
+        visible,
+        write: false,
+    }
+}
+
+async fn text(response: Response<Body>) -> String {
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX)
+        .await
+        .unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+fn over(store: Memory) -> (Arc<Memory>, Region) {
+    let store = Arc::new(store);
+    (Arc::clone(&store), Region::new("local", store, &limits()))
+}
+
+const RESTRICTION: &str = r#"{"bool":{"filter":[{"terms":{"namespace":["shop"]}}]}}"#;
+const ORDER: &str = r#"[{"realtime_us":{"order":"desc","unmapped_type":"long"}},{"seq":{"order":"desc","unmapped_type":"long"}},{"event_id":{"order":"desc","unmapped_type":"keyword"}}]"#;
+
+#[tokio::test]
+async fn a_restricted_search_reaches_the_store_rebuilt() {
+    let named = r#"{"bool":{"should":[{"match_none":{}},{"wildcard":{"_index":{"value":"a*"}}}]}}"#;
+    for (method, uri, body, path, sent) in [
+        (
+            "GET",
+            "/_search",
+            "",
+            "/_search?ignore_unavailable=true&allow_no_indices=true",
+            format!("{{\"query\":{{\"bool\":{{\"filter\":[{RESTRICTION}]}}}},\"sort\":{ORDER}}}"),
+        ),
+        (
+            "POST",
+            "/a*/_search?q=pod:x&typed_keys&preference=_only_local&routing=1&size=1&request_cache=true",
+            r#"{"query":{"match_all":{}}}"#,
+            "/_search?typed_keys=&ignore_unavailable=true&allow_no_indices=true",
+            format!(
+                "{{\"query\":{{\"bool\":{{\"filter\":[{RESTRICTION},{named},{{\"query_string\":{{\"query\":\"pod:x\"}}}}]}}}},\"sort\":{ORDER},\"size\":1}}"
+            ),
+        ),
+        (
+            "GET",
+            "/_count?source=%7B%22query%22:%7B%22term%22:%7B%22pod%22:%22a%22%7D%7D%7D&source_content_type=application/json",
+            "",
+            "/_count?ignore_unavailable=true&allow_no_indices=true",
+            format!(
+                "{{\"query\":{{\"bool\":{{\"filter\":[{RESTRICTION},{{\"term\":{{\"pod\":{{\"value\":\"a\"}}}}}}]}}}}}}"
+            ),
+        ),
+        (
+            "POST",
+            "/b/_msearch",
+            "{\"index\":[\"a*\"],\"preference\":\"x\",\"ignore_unavailable\":false}\n{}\n",
+            "/_msearch",
+            format!(
+                "{{\"allow_no_indices\":true,\"ignore_unavailable\":true}}\n{{\"query\":{{\"bool\":{{\"filter\":[{RESTRICTION},{named}]}}}},\"sort\":{ORDER}}}\n"
+            ),
+        ),
+    ] {
+        let (store, region) = over(Memory::default());
+        let mut asked = ask(shop(), method, uri, body);
+        asked
+            .headers
+            .insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        asked
+            .headers
+            .insert("x-forwarded-for", HeaderValue::from_static("1.2.3.4"));
+        let answered = region.answer(asked).await;
+        let response = answered.response.unwrap();
+        assert_eq!(
+            response.status(),
+            StatusCode::OK,
+            "{}",
+            text(response).await
+        );
+        assert!(answered.read.is_some());
+        assert!(
+            response.headers().get("warning").is_none()
+                && response.headers().get(header::SET_COOKIE).is_none()
+        );
+        let asked = store.asked.lock().unwrap();
+        let (parts, body) = &asked[0];
+        assert_eq!(
+            (parts.uri.to_string().as_str(), body),
+            (path, &sent),
+            "{uri}"
+        );
+        assert!(
+            parts
+                .headers
+                .keys()
+                .all(|name| name == header::ACCEPT || name == header::CONTENT_TYPE)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_restricted_token_may_not_do_never_reaches_the_store() {
+    for (method, uri, body, status) in [
+        ("GET", "/_cat/indices", "", 403),
+        ("GET", "/a/_doc/1", "", 403),
+        ("POST", "/_mget", "{}", 403),
+        ("GET", "/_stats", "", 403),
+        ("GET", "/_alias", "", 403),
+        ("GET", "/a/_mapping/field/b", "", 403),
+        ("POST", "/_bulk", "", 403),
+        ("DELETE", "/a", "", 403),
+        ("GET", "/_nodes", "", 403),
+        ("POST", "/_analyze", "{}", 403),
+        ("GET", "/_validate/query", "", 403),
+        ("GET", "/a/_explain/1", "", 403),
+        ("GET", "/%3Clogstash-%7Bnow%7D%3E/_search", "", 400),
+        ("GET", "/other:a*/_search", "", 403),
+        ("GET", "/*:*/_count", "", 403),
+        (
+            "POST",
+            "/_msearch",
+            "{\"index\":\"<a-{now/d}>\"}\n{}\n",
+            403,
+        ),
+        ("POST", "/_msearch", "{\"index\":\"b:a\"}\n{}\n", 403),
+        (
+            "POST",
+            "/_msearch",
+            "{}\n{\"query\":{\"fuzzy\":{\"message\":\"a\"}}}\n",
+            403,
+        ),
+        ("GET", "/_search?q=a~", "", 403),
+        ("GET", "/_search?q=_seq_no:1", "", 403),
+        (
+            "GET",
+            "/_search?suggest_field=message&suggest_text=a",
+            "",
+            403,
+        ),
+        ("GET", "/_search?explain=true", "", 403),
+        ("GET", "/_search?seq_no_primary_term=true", "", 403),
+        ("GET", "/_search?stored_fields=_routing", "", 403),
+        ("GET", "/_search?sort=_seq_no:desc", "", 403),
+        (
+            "GET",
+            "/_search?source=%7B%22suggest%22:%7B%22a%22:1%7D%7D&source_content_type=application/json",
+            "",
+            403,
+        ),
+        (
+            "GET",
+            "/_search?source=%7B%7D&source_content_type=application/yaml",
+            "",
+            400,
+        ),
+        ("GET", "/_search?scroll=1m", "", 400),
+        ("GET", "/_search?nonsense=1", "", 400),
+        ("POST", "/_search/scroll", "{}", 400),
+        ("POST", "/a/_pit", "", 400),
+        ("DELETE", "/_pit", "{}", 400),
+        ("POST", "/_search", r#"{"aggs":{"a":{"global":{}}}}"#, 403),
+        (
+            "POST",
+            "/_search",
+            r#"{"query":{"terms":{"pod":{"index":"a","id":"1","path":"p"}}}}"#,
+            403,
+        ),
+        ("POST", "/_search", r#"{"pit":{"id":"x"}}"#, 400),
+        ("POST", "/_search", r#"{"query":{"nonsense":{}}}"#, 400),
+        ("POST", "/_count", r#"{"query":{"more_like_this":{}}}"#, 403),
+        (
+            "POST",
+            "/_field_caps?fields=*",
+            r#"{"index_filter":{"term":{"pod":"a"}}}"#,
+            403,
+        ),
+    ] {
+        let (store, region) = over(Memory::default());
+        let uri = uri.replace("%3C", "%3c");
+        let answered = region.answer(ask(shop(), method, &uri, body)).await;
+        let found = match answered.response {
+            Ok(response) => response.status().as_u16(),
+            Err(Refusal::Forbidden(_)) => 403,
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(found, status, "{method} {uri} {body}");
+        assert!(
+            store.asked.lock().unwrap().is_empty(),
+            "{method} {uri} {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn constants_are_the_same_whatever_the_store_holds() {
+    let (store, region) = over(Memory::default());
+    for (uri, part) in [
+        ("/_license", "basic"),
+        ("/_cluster/health", "green"),
+        ("/_cluster/health/secret", "green"),
+        ("/_mapping", "realtime_us"),
+        ("/secret-*/_mapping", "realtime_us"),
+        ("/_field_caps?fields=*", "keyword"),
+    ] {
+        let answered = region.answer(ask(shop(), "GET", uri, "")).await;
+        let response = answered.response.unwrap();
+        assert_eq!(response.headers()["x-elastic-product"], "Elasticsearch");
+        assert!(text(response).await.contains(part), "{uri}");
+    }
+    assert!(store.asked.lock().unwrap().is_empty());
+    region
+        .answer(ask(shop(), "GET", "/", ""))
+        .await
+        .response
+        .unwrap();
+    assert_eq!(store.asked.lock().unwrap()[0].0.uri, "/");
+}
+
+#[tokio::test]
+async fn errors_of_the_store_name_nothing_to_a_restricted_token() {
+    let store = Memory::default();
+    let error = r#"{"error":{"type":"x","reason":"index [secret]","index":"secret"},"status":404}"#;
+    *store.answer.lock().unwrap() = Some((404, error.to_owned()));
+    let (_, region) = over(store);
+    let response = region
+        .answer(ask(shop(), "GET", "/_search", ""))
+        .await
+        .response
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert!(!text(response).await.contains("secret"));
+}
+
+#[tokio::test]
+async fn an_unrestricted_request_passes_as_it_is_and_without_its_credentials() {
+    let (store, region) = over(Memory::default());
+    let body = r#"{"query": {"anything": 1}}"#;
+    let mut asked = ask(Visible::All, "POST", "/a,b/_search?x=1&y=%20", body);
+    for name in [
+        "authorization",
+        "cookie",
+        "es-security-runas-user",
+        "x-http-method-override",
+        "accept",
+    ] {
+        asked
+            .headers
+            .insert(HeaderName::from_static(name), HeaderValue::from_static("z"));
+    }
+    let answered = region.answer(asked).await;
+    assert_eq!(answered.read, None);
+    let response = answered.response.unwrap();
+    assert!(response.headers().get(header::SET_COOKIE).is_none());
+    let asked = store.asked.lock().unwrap();
+    let (parts, sent) = &asked[0];
+    assert_eq!(
+        (
+            parts.method.as_str(),
+            parts.uri.to_string().as_str(),
+            sent.as_str()
+        ),
+        ("POST", "/a,b/_search?x=1&y=%20", body)
+    );
+    assert_eq!(
+        parts
+            .headers
+            .keys()
+            .map(HeaderName::as_str)
+            .collect::<Vec<_>>(),
+        ["accept"]
+    );
+}
+
+#[tokio::test]
+async fn changing_the_store_takes_a_token_that_grants_writing() {
+    for write in [false, true] {
+        let (store, region) = over(Memory::default());
+        let mut asked = ask(Visible::All, "DELETE", "/a", "");
+        asked.write = write;
+        assert_eq!(region.answer(asked).await.response.is_ok(), write);
+        assert_eq!(store.asked.lock().unwrap().len(), usize::from(write));
+    }
+}
+
+#[tokio::test]
+async fn a_subject_has_only_so_many_requests_open_at_once() {
+    let (_, region) = over(Memory::default());
+    let first = region
+        .answer(ask(Visible::All, "GET", "/_search", ""))
+        .await
+        .response
+        .unwrap();
+    let second = region
+        .answer(ask(shop(), "GET", "/_search", ""))
+        .await
+        .response
+        .unwrap();
+    assert_eq!(
+        region
+            .answer(ask(shop(), "GET", "/_search", ""))
+            .await
+            .response
+            .unwrap_err(),
+        Refusal::Busy(2)
+    );
+    // A request is open until its answer is read.
+    text(first).await;
+    assert!(
+        region
+            .answer(ask(shop(), "GET", "/_search", ""))
+            .await
+            .response
+            .is_ok()
+    );
+    drop(second);
+}
+
+#[tokio::test]
+async fn bodies_have_limits_and_must_be_json() {
+    let (_, region) = over(Memory::default());
+    let long = format!(
+        "{{\"query\":{{\"match\":{{\"message\":\"{}\"}}}}}}",
+        "a".repeat(70_000)
+    );
+    let refused = region
+        .answer(ask(shop(), "POST", "/_search", &long))
+        .await
+        .response;
+    assert_eq!(refused.unwrap_err(), Refusal::TooLarge(65_536));
+    for (name, value) in [
+        (header::CONTENT_TYPE, "application/yaml"),
+        (header::CONTENT_ENCODING, "br"),
+    ] {
+        let mut asked = ask(shop(), "POST", "/_search", "{}");
+        asked.headers.insert(name, HeaderValue::from_static(value));
+        assert!(matches!(
+            region.answer(asked).await.response,
+            Err(Refusal::MediaType(_))
+        ));
+    }
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &vec![b' '; 10_000_000]).unwrap();
+    let mut asked = ask(shop(), "POST", "/_search", "");
+    asked
+        .headers
+        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    asked.body = Body::from(packed.finish().unwrap());
+    assert_eq!(
+        region.answer(asked).await.response.unwrap_err(),
+        Refusal::TooLarge(65_536)
+    );
+}
+
+#[cfg(feature = "embedded")]
+mod embedded {
+    //! The promise itself, on real stores: what is outside of a restriction
+    //! changes no byte of an answer but `took`.
+
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+    use super::*;
+    use crate::store::embedded::{EmbeddedStore, Settings};
+
+    fn document() -> impl Strategy<Value = Value> {
+        (
+            select(vec!["shop", "shop", "bank", "shopping", ""]),
+            select(vec!["error in the pool", "a b c", "time out error", "secret word", "日志 error", ""]),
+            (select(vec!["web-1", "web-2", "db-0", "secret-0"]), select(vec!["ERROR", "INFO", ""])),
+            (0i64..5, 0i64..4, 0i64..3),
+            select(vec!["logstash-http-a", "logstash-http-b", "logstash-secret"]),
+        )
+            .prop_map(|(namespace, message, (pod, level), (time, seq, day), index)| {
+                let ms = 1_516_752_000_000 + day * 86_400_000 + time;
+                let mut document = json!({
+                    "@timestamp": ms, "realtime_us": ms * 1_000, "seq": seq, "message": message, "pod": pod,
+                    "index": index, "tags": [pod, level], "annotations": {"user": pod},
+                });
+                for (field, value) in [("namespace", namespace), ("level", level)] {
+                    if !value.is_empty() {
+                        document[field] = value.into();
+                    }
+                }
+                document
+            })
+    }
+
+    fn body() -> impl Strategy<Value = Value> {
+        let queries = vec![
+            json!({"match_all": {}}),
+            json!({"match": {"message": "error secret"}}),
+            json!({"match_phrase": {"message": {"query": "error pool", "slop": 3}}}),
+            json!({"query_string": {"query": "error OR pod:secret* OR _exists_:level"}}),
+            json!({"query_string": {"query": "*"}}),
+            json!({"bool": {"must_not": {"term": {"namespace": "shop"}}}}),
+            json!({"bool": {"should": [{"match_all": {}}, {"term": {"namespace": "bank"}}], "minimum_should_match": 0}}),
+            json!({"terms": {"namespace": ["bank", "shop"]}}),
+            json!({"wildcard": {"pod": "*-0"}}),
+            json!({"prefix": {"message": "e"}}),
+            json!({"range": {"realtime_us": {"gte": 1_516_752_000_002_000_i64}}}),
+            json!({"range": {"@timestamp": {"lt": "2018-01-25"}}}),
+            json!({"exists": {"field": "level"}}),
+            json!({"ids": {"values": ["id-1", "id-2", "id-3"]}}),
+            json!({"term": {"_index": "logstash-secret-2018.01.24"}}),
+            json!({"constant_score": {"filter": {"term": {"tags": "ERROR"}}}}),
+            json!({"term": {"annotations.user": "secret-0"}}),
+        ];
+        let aggregations = vec![
+            json!({"a": {"terms": {"field": "namespace"}}}),
+            json!({"a": {"terms": {"field": "pod", "size": 1, "order": {"_key": "desc"}}, "aggs": {"b": {"stats": {"field": "seq"}}}}}),
+            json!({"a": {"terms": {"field": "_index", "missing": "x"}}}),
+            json!({"a": {"terms": {"field": "level", "missing": "none", "include": ".*"}}}),
+            json!({"a": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1ms", "min_doc_count": 0}}}),
+            json!({"a": {"date_histogram": {"field": "@timestamp", "calendar_interval": "day", "extended_bounds": {"min": "2018-01-20", "max": "2018-01-28"}}}}),
+            json!({"a": {"filters": {"filters": {"x": {"term": {"namespace": "bank"}}, "y": {"match_all": {}}}}}}),
+            json!({"a": {"filter": {"term": {"namespace": "bank"}}, "aggs": {"b": {"cardinality": {"field": "pod"}}}}}),
+            json!({"a": {"cardinality": {"field": "namespace"}}, "b": {"stats": {"field": "realtime_us"}}}),
+            json!({"a": {"global": {}}}),
+            json!({"a": {"terms": {"field": "pod", "min_doc_count": 0}}}),
+        ];
+        let sorts = vec![
+            json!([]),
+            json!(["_score"]),
+            json!([{"@timestamp": "desc"}, "_doc"]),
+            json!([{"level": {"order": "asc", "missing": "_first"}}]),
+            json!(["seq"]),
+            json!([{"no_such": {"unmapped_type": "long"}}]),
+            json!(["no_such"]),
+        ];
+        let options = vec![
+            json!({}),
+            json!({"size": 3}),
+            json!({"size": 2, "from": 3}),
+            json!({"size": 0, "track_total_hits": true}),
+            json!({"track_total_hits": 2}),
+            json!({"track_total_hits": false}),
+            json!({"terminate_after": 1}),
+            json!({"min_score": 0.1}),
+            json!({"track_scores": true, "version": true}),
+            json!({"_source": false, "fields": ["*"], "docvalue_fields": ["p*"]}),
+            json!({"highlight": {"fields": {"*": {}}}}),
+            json!({"post_filter": {"term": {"pod": "web-1"}}}),
+        ];
+        (
+            select(queries),
+            proptest::option::of(select(aggregations)),
+            select(sorts),
+            select(options),
+        )
+            .prop_map(|(query, aggregations, sort, options)| {
+                let mut body = options;
+                body["query"] = query;
+                body["sort"] = sort;
+                if let Some(aggregations) = aggregations {
+                    body["aggs"] = aggregations;
+                }
+                body
+            })
+    }
+
+    async fn store(folder: &std::path::Path, documents: &[(usize, Value)]) -> Region {
+        let store = EmbeddedStore::open(folder, Settings::default()).unwrap();
+        let region = Region::new(
+            "local",
+            Arc::new(store),
+            &config::Search {
+                max_concurrent_per_subject: 64,
+                ..limits()
+            },
+        );
+        let mut lines = String::new();
+        for (id, document) in documents {
+            let index = document["index"].as_str().unwrap();
+            let day = 24
+                + (document["realtime_us"].as_i64().unwrap() - 1_516_752_000_000_000)
+                    / 86_400_000_000;
+            lines += &json!({"create": {"_index": format!("{index}-2018.01.{day}"), "_id": format!("id-{id}")}}).to_string();
+            lines += "\n";
+            lines += &document.to_string();
+            lines += "\n";
+        }
+        if !lines.is_empty() {
+            let mut asked = ask(Visible::All, "POST", "/_bulk?refresh=true", &lines);
+            asked.write = true;
+            let answer = text(region.answer(asked).await.response.unwrap()).await;
+            assert!(answer.contains(r#""errors":false"#), "{answer}");
+        }
+        region
+    }
+
+    /// The answer without `took`, or why there is none.
+    async fn answer(
+        region: &Region,
+        visible: &Visible,
+        uri: &str,
+        body: &str,
+    ) -> Result<String, Refusal> {
+        let response = region
+            .answer(ask(visible.clone(), "POST", uri, body))
+            .await
+            .response?;
+        let status = response.status();
+        let answer = text(response).await;
+        let mut parts = answer.split(r#""took":"#);
+        let mut without = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            without += part.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        }
+        Ok(format!("{status} {without}"))
+    }
+
+    #[tokio::test]
+    async fn documents_outside_of_a_restriction_change_no_byte_of_an_answer() {
+        let mut runner = TestRunner::new_with_rng(
+            Config::default(),
+            TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+        );
+        let mut draw = |count: usize| -> Vec<Value> {
+            (0..count)
+                .map(|_| document().new_tree(&mut runner).unwrap().current())
+                .collect()
+        };
+        let documents: Vec<(usize, Value)> = draw(300).into_iter().enumerate().collect();
+        let seen: Vec<(usize, Value)> = documents
+            .iter()
+            .filter(|(_, one)| one["namespace"] == "shop")
+            .cloned()
+            .collect();
+        let unseen: Vec<(usize, Value)> = documents
+            .iter()
+            .filter(|(_, one)| one["namespace"] != "shop")
+            .cloned()
+            .collect();
+        assert!(seen.len() > 50 && unseen.len() > 50);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (all, only_seen) = (
+            store(&path("all"), &documents).await,
+            store(&path("seen"), &seen).await,
+        );
+        let (only_unseen, empty) = (
+            store(&path("unseen"), &unseen).await,
+            store(&path("empty"), &[]).await,
+        );
+
+        let visible = shop();
+        let mut answered = 0;
+        for round in 0..400 {
+            let body = body().new_tree(&mut runner).unwrap().current();
+            let index = [
+                "",
+                "/logstash-*",
+                "/logstash-http-a-*,-*25",
+                "/logstash-secret-2018.01.24",
+                "/none",
+            ][round % 5];
+            let (uri, body) = match round % 3 {
+                0 => (
+                    format!("{index}/_msearch"),
+                    format!("{{}}\n{body}\n{{\"index\":\"logstash-secret*\"}}\n{body}\n"),
+                ),
+                _ => (format!("{index}/_search"), body.to_string()),
+            };
+            let found = answer(&all, &visible, &uri, &body).await;
+            answered += usize::from(found.as_ref().is_ok_and(|text| text.starts_with("200")));
+            assert_eq!(
+                found,
+                answer(&only_seen, &visible, &uri, &body).await,
+                "{uri} {body}"
+            );
+            let found = answer(&only_unseen, &visible, &uri, &body).await;
+            assert_eq!(
+                found,
+                answer(&empty, &visible, &uri, &body).await,
+                "{uri} {body}"
+            );
+            let query: Value = json!({"query": body_query(&body)});
+            let uri = format!("{index}/_count");
+            let found = answer(&all, &visible, &uri, &query.to_string()).await;
+            assert_eq!(
+                found,
+                answer(&only_seen, &visible, &uri, &query.to_string()).await,
+                "{uri} {query}"
+            );
+        }
+        assert!(answered > 200, "only {answered} searches were answered");
+    }
+
+    fn body_query(body: &str) -> Value {
+        let line = body.lines().nth(1).unwrap_or(body);
+        serde_json::from_str::<Value>(line).unwrap()["query"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_restricted_search_finds_what_may_be_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents: Vec<(usize, Value)> = ["shop", "bank", "shop"]
+            .iter()
+            .enumerate()
+            .map(|(id, namespace)| {
+                let us = 1_516_752_000_000_000_i64 + id as i64;
+                (id, json!({"namespace": namespace, "message": "error", "realtime_us": us, "seq": id, "index": "logstash-http-a"}))
+            })
+            .collect();
+        let region = store(folder.path(), &documents).await;
+        let response = region
+            .answer(ask(shop(), "GET", "/logstash-*/_search?q=error", ""))
+            .await
+            .response
+            .unwrap();
+        let found: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(found["hits"]["total"]["value"], 2);
+        let ids: Vec<&str> = found["hits"]["hits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hit| hit["_id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, ["id-2", "id-0"]);
+        // The sort values of the last hit lead to the next page.
+        let after = &found["hits"]["hits"][0]["sort"];
+        let body = json!({"search_after": after, "sort": [{"realtime_us": "desc"}]}).to_string();
+        let response = region
+            .answer(ask(shop(), "GET", "/_search", &body))
+            .await
+            .response
+            .unwrap();
+        let found: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(found["hits"]["hits"][0]["_id"], "id-0");
+        let body =
+            json!({"search_after": [1_516_752_000_000_002_i64], "sort": [{"realtime_us": "desc"}]})
+                .to_string();
+        let response = region
+            .answer(ask(shop(), "GET", "/_search", &body))
+            .await
+            .response
+            .unwrap();
+        let found: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(found["hits"]["hits"][0]["_id"], "id-0", "{found}");
+    }
+}
