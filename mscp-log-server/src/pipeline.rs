@@ -1,1 +1,131 @@
 //! From raw records to the buffer: clean, encode, append.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metrics::counter;
+use mscp_log_core::clean::{Cleaned, NoNode, Raw, Redaction, RedactionError, Stamp, clean};
+use mscp_log_core::index::{BeatError, Beats};
+use mscp_log_core::record::Window;
+
+use crate::buffer::{AppendError, Buffer};
+use crate::config::{Clean, Region};
+
+/// Cleans records of one region and hands them to its buffer.
+pub struct Pipeline {
+    buffer: Arc<dyn Buffer>,
+    region: String,
+    zone: String,
+    cluster: Option<String>,
+    beats: Beats,
+    redaction: Redaction,
+    max_past_us: i64,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings that no pipeline can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// `clean.beats`.
+    #[error("clean.beats: {0}")]
+    Beats(#[from] BeatError),
+    /// `clean.redact`.
+    #[error("clean.redact: {0}")]
+    Redaction(#[from] RedactionError),
+}
+
+impl Pipeline {
+    /// A pipeline of `region` into `buffer`; records older than `max_past_us`
+    /// microseconds are outside the window.
+    ///
+    /// # Errors
+    /// When a beat or a redaction rule cannot be used.
+    pub fn new(
+        buffer: Arc<dyn Buffer>,
+        name: impl Into<String>,
+        region: &Region,
+        settings: &Clean,
+        max_past_us: i64,
+    ) -> Result<Self, PipelineError> {
+        let rules = settings
+            .redact
+            .iter()
+            .map(|rule| (rule.pattern.as_str(), rule.replacement.as_str()));
+        Ok(Self {
+            buffer,
+            region: name.into(),
+            zone: region.zone.clone(),
+            cluster: Some(region.cluster.clone()).filter(|cluster| !cluster.is_empty()),
+            beats: Beats::new(&settings.beats)?,
+            redaction: Redaction::new(rules)?,
+            max_past_us,
+        })
+    }
+
+    /// The times that are taken at `now_us`.
+    #[must_use]
+    pub fn window(&self, now_us: i64) -> Window {
+        Window {
+            now_us,
+            max_past_us: self.max_past_us,
+            max_future_us: Window::MAX_FUTURE_US,
+        }
+    }
+
+    /// Clean `raws` at `now_us` and encode what is kept, each as one document.
+    pub fn encode<'a>(&self, raws: impl IntoIterator<Item = Raw<'a>>, now_us: i64) -> Vec<Bytes> {
+        // One allocation for all documents, cut into pieces that share it.
+        let mut all = Vec::new();
+        let mut ends = Vec::new();
+        for raw in raws {
+            // The document borrows from the record, so the stamp lives as long
+            // as one record.
+            let stamp = Stamp {
+                region: &self.region,
+                zone: &self.zone,
+                cluster: self.cluster.as_deref(),
+                host: "",
+                now_us,
+                max_past_us: self.max_past_us,
+                max_future_us: Window::MAX_FUTURE_US,
+                beats: &self.beats,
+                redaction: &self.redaction,
+                node: &NoNode,
+            };
+            match clean(raw, &stamp) {
+                Cleaned::Keep(document) => {
+                    document.encode(&mut all);
+                    ends.push(all.len());
+                }
+                Cleaned::Drop(reason) => {
+                    counter!("mscp_log_clean_dropped_total", "reason" => reason.as_str())
+                        .increment(1);
+                }
+            }
+        }
+        let all = Bytes::from(all);
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        starts
+            .zip(&ends)
+            .map(|(start, end)| all.slice(start..*end))
+            .collect()
+    }
+
+    /// Append encoded documents; returns when they are durable.
+    ///
+    /// # Errors
+    /// When the buffer did not take them; then none is acknowledged.
+    pub async fn append(&self, documents: Vec<Bytes>) -> Result<(), AppendError> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        self.buffer.append(&self.region, documents).await
+    }
+}

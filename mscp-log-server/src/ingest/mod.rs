@@ -1,4 +1,11 @@
-//! The ways in: pushes, OTLP, `_bulk`.
+//! The ways in: pushes, OpenTelemetry, `_bulk`. Each checks, cleans and
+//! encodes, and answers when the buffer has made it durable.
+
+pub mod body;
 pub mod bulk;
 pub mod otlp;
 pub mod push;
+mod rate;
+
+#[cfg(test)]
+pub(crate) mod testing;
