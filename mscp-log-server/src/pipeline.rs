@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::counter;
-use mscp_log_core::clean::{Cleaned, NoNode, Raw, Redaction, RedactionError, Stamp, clean};
-use mscp_log_core::index::{BeatError, Beats};
+use mscp_log_core::clean::{Cleaned, NoNode, Raw, Redaction, Stamp, clean};
+use mscp_log_core::index::Beats;
 use mscp_log_core::record::Window;
 
 use crate::buffer::{AppendError, Buffer};
@@ -30,43 +30,26 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-/// Settings that no pipeline can be made of.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// `clean.beats`.
-    #[error("clean.beats: {0}")]
-    Beats(#[from] BeatError),
-    /// `clean.redact`.
-    #[error("clean.redact: {0}")]
-    Redaction(#[from] RedactionError),
-}
-
 impl Pipeline {
     /// A pipeline of `region` into `buffer`; records older than `max_past_us`
     /// microseconds are outside the window.
-    ///
-    /// # Errors
-    /// When a beat or a redaction rule cannot be used.
+    #[must_use]
     pub fn new(
         buffer: Arc<dyn Buffer>,
         name: impl Into<String>,
         region: &Region,
         settings: &Clean,
         max_past_us: i64,
-    ) -> Result<Self, PipelineError> {
-        let rules = settings
-            .redact
-            .iter()
-            .map(|rule| (rule.pattern.as_str(), rule.replacement.as_str()));
-        Ok(Self {
+    ) -> Self {
+        Self {
             buffer,
             region: name.into(),
             zone: region.zone.clone(),
             cluster: Some(region.cluster.clone()).filter(|cluster| !cluster.is_empty()),
-            beats: Beats::new(&settings.beats)?,
-            redaction: Redaction::new(rules)?,
+            beats: settings.beats.clone(),
+            redaction: settings.redact.clone(),
             max_past_us,
-        })
+        }
     }
 
     /// The times that are taken at `now_us`.

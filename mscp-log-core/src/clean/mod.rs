@@ -624,14 +624,15 @@ fn add_name<'a>(document: &mut Document<'a>, name: Cow<'a, str>) {
 }
 
 /// `level`, `trace_id` and `span_id` have fields of their own; a sender gives
-/// them as annotations, which stay.
+/// them as annotations, under these names or those of the Elastic Common
+/// Schema, and they stay there too.
 fn take_level_and_trace(document: &mut Document<'_>) {
     const MAX_WORD_BYTES: usize = 64;
     for Annotation { key, value } in document.annotations.iter() {
         let field = match &**key {
-            "level" => &mut document.level,
-            "trace_id" => &mut document.trace_id,
-            "span_id" => &mut document.span_id,
+            "level" | "log.level" => &mut document.level,
+            "trace_id" | "trace.id" => &mut document.trace_id,
+            "span_id" | "span.id" => &mut document.span_id,
             _ => continue,
         };
         if let AnnotationValue::String(text) = value

@@ -1,1 +1,203 @@
 //! Pushed records under `base/apps`.
+
+mod bulk;
+mod otlp;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use http::{HeaderMap, StatusCode};
+use uuid::Uuid;
+
+use super::access::Caller;
+use super::body::method_not_allowed;
+use super::problem::{Kind, Problem};
+use crate::buffer::AppendError;
+use crate::ingest::body::{BodyError, media_type};
+use crate::ingest::push::{Call, Format, Push, PushError};
+
+/// How long a sender waits whose records the buffer did not take.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// What the endpoints answer with.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    /// Takes the records.
+    pub push: Arc<Push>,
+    /// Whether OpenTelemetry's are taken.
+    pub otlp: bool,
+    /// The version that senders of `_bulk` are told.
+    pub version: (u16, u16, u16),
+}
+
+/// The endpoints, by their paths below the base.
+pub fn routes<S: Clone + Send + Sync + 'static>(ways: Ways) -> Router<S> {
+    let mut routes = Router::new()
+        .route("/apps/log", post(push_to_several))
+        .route("/apps/{appid}/log", post(push_to_one))
+        .route("/apps/{appid}", get(bulk::info))
+        .route("/apps/{appid}/", get(bulk::info))
+        .route("/apps/{appid}/_license", get(bulk::license))
+        .route("/apps/{appid}/_bulk", post(bulk::take).put(bulk::take))
+        .route(
+            "/apps/{appid}/{index}/_bulk",
+            post(bulk::take_of_index).put(bulk::take_of_index),
+        )
+        .route(
+            "/apps/{appid}/{index}/{type}/_bulk",
+            post(bulk::take_of_type).put(bulk::take_of_type),
+        );
+    if ways.otlp {
+        routes = routes.route("/apps/{appid}/otlp/v1/logs", post(otlp::over_http));
+    }
+    routes
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(ways)
+}
+
+/// OpenTelemetry over gRPC, whose path has no base.
+pub fn grpc_routes(ways: Ways) -> Router {
+    if !ways.otlp {
+        return Router::new();
+    }
+    Router::new()
+        .route(
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            post(otlp::over_grpc),
+        )
+        .with_state(ways)
+}
+
+async fn push_to_several(
+    State(ways): State<Ways>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    take(&ways.push, caller, None, &headers, body).await
+}
+
+async fn push_to_one(
+    State(ways): State<Ways>,
+    Extension(caller): Extension<Caller>,
+    Path(appid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let appid = parse_appid(&appid)?;
+    take(&ways.push, caller, Some(appid), &headers, body).await
+}
+
+async fn take(
+    push: &Arc<Push>,
+    caller: Caller,
+    appid: Option<Uuid>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if let Some(appid) = appid {
+        check_grant(&caller, &appid)?;
+    }
+    let format = match media_type(headers).as_str() {
+        "" | "application/json" => Format::Json,
+        "application/x-ndjson" | "application/ndjson" => Format::Ndjson,
+        other => {
+            let detail =
+                format!("media type {other}: expected application/json or application/x-ndjson");
+            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        }
+    };
+    let call = Call {
+        subject: Arc::clone(&caller.subject),
+        path: match appid {
+            Some(appid) => format!("apps/{appid}/log"),
+            None => "apps/log".to_owned(),
+        },
+        appid,
+        key: idempotency_key(headers)?,
+    };
+    let received = push.bodies().receive(headers, body).await;
+    let received = received.map_err(|error| problem(error.into()))?;
+    let may_push = move |appid: &Uuid| caller.may_push(appid);
+    let accepted = push
+        .push(call, format, received, may_push)
+        .await
+        .map_err(problem)?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+}
+
+fn parse_appid(text: &str) -> Result<Uuid, Problem> {
+    let parsed = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+    parsed.ok_or_else(|| {
+        Problem::bad_request("appid: expected a UUID of 36 characters in the path").field("appid")
+    })
+}
+
+fn check_grant(caller: &Caller, appid: &Uuid) -> Result<(), Problem> {
+    if caller.may_push(appid) {
+        return Ok(());
+    }
+    let appid = *appid;
+    Err(problem(PushError::Forbidden {
+        appid,
+        record: None,
+    }))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().filter(|_| values.next().is_none());
+    match key {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => Err(problem(PushError::Key)),
+    }
+}
+
+fn problem(error: PushError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        PushError::Body(error) => match error {
+            BodyError::TooLarge { .. } => Problem::new(Kind::TooLarge, detail),
+            BodyError::Encoding(_) => Problem::new(Kind::UnsupportedMediaType, detail),
+            BodyError::Corrupt(_) | BodyError::Incomplete => Problem::bad_request(detail),
+            BodyError::Busy => Problem::unavailable(detail).retry_after(RETRY_AFTER),
+        },
+        PushError::Record(error) => {
+            let problem = Problem::malformed_record(error.record, error.field.clone(), detail);
+            if error.field.is_empty() {
+                return Problem::new(Kind::MalformedRecord, problem.detail()).record(error.record);
+            }
+            problem
+        }
+        PushError::TooLarge(_) => Problem::new(Kind::TooLarge, detail),
+        PushError::Key => Problem::bad_request(detail).field("Idempotency-Key"),
+        PushError::Forbidden { record, .. } => match record {
+            Some(record) => Problem::forbidden(detail).record(record).field("appid"),
+            None => Problem::forbidden(detail),
+        },
+        PushError::Rate { retry_after, .. } => {
+            Problem::new(Kind::TooManyRequests, detail).retry_after(retry_after)
+        }
+        PushError::Buffer(error) => match error {
+            AppendError::Full { .. } => {
+                Problem::new(Kind::BufferFull, detail).retry_after(RETRY_AFTER)
+            }
+            AppendError::DiskFull => Problem::new(Kind::DiskFull, detail).retry_after(RETRY_AFTER),
+            AppendError::Failed(_) | AppendError::Closed => {
+                Problem::unavailable("the buffer does not take records now")
+                    .retry_after(RETRY_AFTER)
+            }
+        },
+        PushError::Stopping => Problem::unavailable(detail),
+    }
+}

@@ -322,7 +322,10 @@ mod tests {
         let bytes = received.bytes.clone();
         drop(received);
         assert!(bodies.room.available_permits() >= free);
-        assert_eq!(bodies.room.available_permits(), MAX_HELD_BYTES / PERMIT_BYTES);
+        assert_eq!(
+            bodies.room.available_permits(),
+            MAX_HELD_BYTES / PERMIT_BYTES
+        );
         Ok(bytes)
     }
 
@@ -336,7 +339,11 @@ mod tests {
             ("x-gzip", gzip(&plain)),
             ("zstd", zstd),
         ] {
-            assert_eq!(receive(encoding, sent, 1 << 20).await.unwrap(), plain, "{encoding}");
+            assert_eq!(
+                receive(encoding, sent, 1 << 20).await.unwrap(),
+                plain,
+                "{encoding}"
+            );
         }
     }
 
@@ -348,11 +355,17 @@ mod tests {
         // 2 MiB of zeros are less than 1 KiB of zstd, and more of gzip.
         assert!(matches!(
             receive("zstd", zstd, limit).await,
-            Err(BodyError::TooLarge { decompressed: true, .. })
+            Err(BodyError::TooLarge {
+                decompressed: true,
+                ..
+            })
         ));
         assert!(matches!(
             receive("gzip", gzip(&bomb), limit).await,
-            Err(BodyError::TooLarge { decompressed: false, .. })
+            Err(BodyError::TooLarge {
+                decompressed: false,
+                ..
+            })
         ));
     }
 

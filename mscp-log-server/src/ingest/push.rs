@@ -17,7 +17,7 @@ use super::rate::Rate;
 use crate::buffer::{AppendError, Buffer};
 use crate::clock;
 use crate::config::Config;
-use crate::pipeline::{Pipeline, PipelineError};
+use crate::pipeline::Pipeline;
 
 /// Bytes of an `Idempotency-Key`.
 const MAX_KEY_BYTES: usize = 255;
@@ -154,16 +154,15 @@ impl Push {
     /// The push that `config` describes, into the buffer of its region.
     ///
     /// # Errors
-    /// When a beat or a redaction rule cannot be used, or `push.region` is no
-    /// region, which a checked configuration does not have.
-    pub fn open(config: &Config, buffer: Arc<dyn Buffer>) -> Result<Self, OpenError> {
+    /// When `push.region` is no region, which a checked configuration does not have.
+    pub fn open(config: &Config, buffer: Arc<dyn Buffer>) -> Result<Self, UnknownRegion> {
         let name = config.push.region.as_str();
         let region = config
             .regions
             .get(name)
-            .ok_or_else(|| OpenError::Region(name.to_owned()))?;
+            .ok_or_else(|| UnknownRegion(name.to_owned()))?;
         let max_past_us = i64::try_from(config.push.max_past.as_micros()).unwrap_or(i64::MAX);
-        let pipeline = Pipeline::new(buffer, name, region, &config.clean, max_past_us)?;
+        let pipeline = Pipeline::new(buffer, name, region, &config.clean, max_past_us);
         let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let settings = Settings {
             max_body_bytes: config.push.max_body_bytes,
@@ -219,7 +218,11 @@ impl Push {
     }
 
     /// Append documents and count them.
-    pub(super) async fn take(&self, documents: Vec<Bytes>, way: &'static str) -> Result<(), PushError> {
+    pub(super) async fn take(
+        &self,
+        documents: Vec<Bytes>,
+        way: &'static str,
+    ) -> Result<(), PushError> {
         let count = documents.len() as u64;
         let taken = self.pipeline.append(documents).await;
         let name = match taken {
@@ -270,12 +273,15 @@ impl Push {
             self.check_rate(appid, count)?;
         }
         let mut scratch = Vec::new();
-        let raws = records.into_iter().enumerate().map(|(place, record)| Raw::Push {
-            event_id: identity.event_id(call, place, &record, &mut scratch),
-            record,
-            seq: i64::try_from(place).unwrap_or(i64::MAX),
-            time_of_receipt: false,
-        });
+        let raws = records
+            .into_iter()
+            .enumerate()
+            .map(|(place, record)| Raw::Push {
+                event_id: identity.event_id(call, place, &record, &mut scratch),
+                record,
+                seq: i64::try_from(place).unwrap_or(i64::MAX),
+                time_of_receipt: false,
+            });
         Ok(Prepared {
             documents: self.pipeline.encode(raws, now_us),
             batch: identity.batch(call),
@@ -283,16 +289,10 @@ impl Push {
     }
 }
 
-/// Settings that no push can be made of.
+/// `push.region` is none of the regions.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// `[clean]`.
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
-    /// `push.region`.
-    #[error("push.region: {0:?} is none of the regions")]
-    Region(String),
-}
+#[error("push.region: {0:?} is none of the regions")]
+pub struct UnknownRegion(String);
 
 struct Prepared {
     documents: Vec<Bytes>,
@@ -436,7 +436,9 @@ mod tests {
             ..call(None)
         };
         // The token counts before the body does.
-        let error = send(&push, of_other, &json!("no record")).await.unwrap_err();
+        let error = send(&push, of_other, &json!("no record"))
+            .await
+            .unwrap_err();
         assert!(matches!(error, PushError::Forbidden { record: None, .. }));
         assert!(memory.records().is_empty());
     }

@@ -28,8 +28,7 @@ impl Rate {
             NonZeroU32::new(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
         };
         Self {
-            quota: Quota::per_second(number(per_second))
-                .allow_burst(number(burst.max(per_second))),
+            quota: Quota::per_second(number(per_second)).allow_burst(number(burst.max(per_second))),
             clock: DefaultClock::default(),
             apps: Mutex::new(LruCache::new(MAX_APPS)),
         }
@@ -42,7 +41,12 @@ impl Rate {
         };
         let app = {
             let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-            let made = || Arc::new(RateLimiter::direct_with_clock(self.quota, self.clock.clone()));
+            let made = || {
+                Arc::new(RateLimiter::direct_with_clock(
+                    self.quota,
+                    self.clock.clone(),
+                ))
+            };
             Arc::clone(apps.get_or_insert(appid, made))
         };
         match app.check_n(records) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mscp_log_core::clean::Redaction;
+use mscp_log_core::index::Beats;
 use uuid::Uuid;
 
 use super::push::{Push, Settings};
@@ -69,12 +71,12 @@ pub(crate) fn push_with(rate: Option<u64>) -> (Arc<Push>, Arc<Memory>) {
         commit_interval: Duration::from_secs(1),
     };
     let clean = Clean {
-        beats: Vec::new(),
-        redact: Vec::new(),
+        beats: Beats::default(),
+        redact: Redaction::none(),
     };
     let buffer: Arc<dyn Buffer> = memory.clone();
     let month_us = 30 * 86_400_000_000;
-    let pipeline = Pipeline::new(buffer, "local", &region, &clean, month_us).unwrap();
+    let pipeline = Pipeline::new(buffer, "local", &region, &clean, month_us);
     let settings = Settings {
         max_body_bytes: 64 << 10,
         max_decompressed_bytes: 256 << 10,
