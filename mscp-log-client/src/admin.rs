@@ -135,7 +135,8 @@ impl Admin {
             .map(drop)
     }
 
-    /// Issues a token of the service account `id`, for `ttl` seconds.
+    /// Issues a token of the service account `id`, for `ttl` seconds. The
+    /// `label` says in lists what it is for.
     ///
     /// # Errors
     ///
@@ -143,10 +144,11 @@ impl Admin {
     pub async fn service_token(
         &self,
         id: &str,
+        label: &str,
         wanted: &Value,
         ttl: Option<u64>,
     ) -> Result<Token, Error> {
-        let mut body = json!({"access": wanted});
+        let mut body = json!({"access": wanted, "label": label});
         if let Some(ttl) = ttl {
             body["ttl"] = json!(ttl);
         }
@@ -157,6 +159,15 @@ impl Admin {
         )
         .await?
         .json("the service token")
+    }
+
+    /// The tokens of a service account that are out: names and times, never the tokens.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is no such account.
+    pub async fn service_tokens(&self, id: &str) -> Result<Value, Error> {
+        self.get(&["system", "users", id, "tokens"]).await
     }
 
     /// Takes one token of a service account back.

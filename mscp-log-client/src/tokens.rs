@@ -93,6 +93,9 @@ pub struct Token {
     /// When it expires, in seconds since the epoch by the server's clock.
     #[serde(default)]
     pub exp: i64,
+    /// Its id, which a service token is taken back by.
+    #[serde(default)]
+    pub jti: Option<String>,
 }
 
 impl fmt::Debug for Token {

@@ -1,1 +1,185 @@
-//! The command line.
+//! The command line: what can be said, and which room does it.
+//!
+//! Commands speak to a running node through the client library over the
+//! public API, but for `check` and what works on files. Exit
+//! codes: 0 done, 1 failed, 2 wrong usage.
+
+mod account;
+mod check;
+mod connection;
+mod files;
+mod input;
+mod login;
+mod output;
+mod push;
+mod search;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use connection::Connection;
+
+/// A log system for Kubernetes platforms: records in over HTTP, Elasticsearch
+/// searches out, guarded by tokens.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mscp-log",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "\
+Begin with:
+  mscp-log login --url http://127.0.0.1:8300 admin@localhost
+  mscp-log push --app caa0c2f0-1116-495f-8f09-3cd023cc14a2 /var/log/syslog
+  mscp-log search 'error' --since 1h
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read the whole configuration and say every error with its key.
+    Check(check::Check),
+    /// Sign in, and keep a root token in your configuration folder.
+    Login(login::Login),
+    /// Forget the root token that `login` kept.
+    Logout,
+    /// Print an access token.
+    Token(account::Token),
+    /// Accounts of people and services.
+    #[command(subcommand)]
+    User(account::User),
+    /// Roles: named grants that accounts can have.
+    #[command(subcommand)]
+    Role(account::Role),
+    /// The keys that sign tokens.
+    #[command(subcommand)]
+    Keys(account::Keys),
+    /// Push the lines of files, or of the standard input.
+    Push(push::Push),
+    /// Find records, and follow them as they come in.
+    Search(search::Search),
+    /// Work on the buffer of a node, in its data folder.
+    #[command(subcommand)]
+    Buffer(files::Buffer),
+    /// Print the index template for a store of your own.
+    IndexTemplate(files::IndexTemplate),
+    /// Print the completions of a shell.
+    Completions(files::Completions),
+    /// Print the manual page, or write all of them into a folder.
+    Man(files::Man),
+}
+
+/// Why a command failed, in words for its caller.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// What was said on the command line cannot be done by anyone: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It did not work this time: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// It did not work, and all words about it were said already: exit code 1.
+    #[error("failed")]
+    Said,
+    /// Whoever read the output has gone, which is no failure.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+impl Failure {
+    fn failed(words: impl Into<String>) -> Failure {
+        Failure::Failed(words.into())
+    }
+
+    fn usage(words: impl Into<String>) -> Failure {
+        Failure::Usage(words.into())
+    }
+}
+
+impl From<mscp_log_client::Error> for Failure {
+    fn from(error: mscp_log_client::Error) -> Failure {
+        match error.kind() {
+            mscp_log_client::ErrorKind::Usage => Failure::Usage(error.to_string()),
+            _ => Failure::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Reads the command line of the process and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap itself answers --help and --version with 0, and wrong usage with 2.
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let outcome = runtime.block_on(run(arguments));
+    // A read of the standard input that still waits must not hold the end back.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Said) => ExitCode::from(1),
+        Err(Failure::Failed(words)) => {
+            eprintln!("error: {words}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(words)) => {
+            eprintln!("error: {words}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let connection = &arguments.connection;
+    match arguments.command {
+        Command::Check(check) => check.run(connection.json),
+        Command::Login(login) => login.run(connection).await,
+        Command::Logout => login::logout(connection),
+        Command::Token(token) => token.run(connection).await,
+        Command::User(user) => user.run(connection).await,
+        Command::Role(role) => role.run(connection).await,
+        Command::Keys(keys) => keys.run(connection).await,
+        Command::Push(push) => push.run(connection).await,
+        Command::Search(search) => search.run(connection).await,
+        Command::Buffer(buffer) => buffer.run(connection.json),
+        Command::IndexTemplate(template) => template.run(),
+        Command::Completions(completions) => completions.run(&mut Arguments::command()),
+        Command::Man(man) => man.run(Arguments::command()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

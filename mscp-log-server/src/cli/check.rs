@@ -1,0 +1,186 @@
+//! `check`: the whole configuration, read and judged before a node uses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+
+use super::{Failure, output};
+use crate::config::{Config, ConfigError};
+
+/// Check the configuration
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Reads the file and every MSCP_LOG_ variable as `serve` does, and says everything that is wrong at
+once, each with its key. Then, unless --offline, it tries what the configuration names: the data
+folder, the address, certificates and keys.
+
+  mscp-log check --config /etc/mscp-log.toml
+  mscp-log check --offline")]
+pub(super) struct Check {
+    #[command(flatten)]
+    source: Source,
+
+    /// Only read the configuration, and reach for nothing
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Where a node's configuration comes from; also of `serve`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Source {
+    /// The configuration file (TOML)
+    #[arg(long, env = "MSCP_LOG_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// The data folder, in place of the key `data`
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+
+    /// The address to listen on, in place of `http.listen`
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Option<String>,
+
+    /// What the node does, in place of `roles`; may be repeated
+    #[arg(long, value_name = "ROLE")]
+    pub(super) role: Vec<String>,
+}
+
+impl Source {
+    /// File, then environment, then the command line.
+    pub(super) fn load(&self) -> Result<Config, Vec<ConfigError>> {
+        let mut variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+        if let Some(data) = &self.data {
+            set("MSCP_LOG_DATA", data.display().to_string());
+        }
+        if let Some(listen) = &self.listen {
+            set("MSCP_LOG_HTTP__LISTEN", listen.clone());
+        }
+        if !self.role.is_empty() {
+            set("MSCP_LOG_ROLES", self.role.join(","));
+        }
+        Config::load(self.config.as_deref(), variables).map_err(|errors| errors.0)
+    }
+}
+
+impl Check {
+    pub(super) fn run(self, as_json: bool) -> Result<(), Failure> {
+        let (errors, warnings) = match self.source.load() {
+            Err(errors) => (errors, Vec::new()),
+            Ok(config) => {
+                let errors = if self.offline {
+                    Vec::new()
+                } else {
+                    reach(&config)
+                };
+                (errors, config.warnings())
+            }
+        };
+        if as_json {
+            let list = |found: &[ConfigError]| -> Vec<Value> {
+                found
+                    .iter()
+                    .map(|error| json!({"key": error.key, "reason": error.reason}))
+                    .collect()
+            };
+            output::json(
+                &json!({"ok": errors.is_empty(), "errors": list(&errors), "warnings": list(&warnings)}),
+            )?;
+        } else {
+            for error in &errors {
+                output::line(&format!("error: {error}"))?;
+            }
+            for warning in &warnings {
+                output::line(&format!("warning: {warning}"))?;
+            }
+            if errors.is_empty() {
+                output::line("the configuration is good")?;
+            }
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Said)
+        }
+    }
+}
+
+/// Everything outside the configuration that a start would stumble over.
+fn reach(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let mut fault = |key: &str, reason: String| {
+        errors.push(ConfigError {
+            key: key.to_owned(),
+            reason,
+        });
+    };
+    if let Err(reason) = can_hold_data(&config.data) {
+        fault("data", reason);
+    }
+    for (key, address) in [
+        ("http.listen", Some(config.http.listen)),
+        ("http.metrics_listen", config.http.metrics_listen),
+    ] {
+        if let Some(address) = address
+            && let Err(error) = std::net::TcpListener::bind(address)
+        {
+            fault(key, format!("{address}: {error}"));
+        }
+    }
+    if let Some(file) = &config.http.tls_cert {
+        let certificates =
+            CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match certificates {
+            Ok(list) if list.is_empty() => fault(
+                "http.tls_cert",
+                format!("{}: no certificate", file.display()),
+            ),
+            Ok(_) => {}
+            Err(error) => fault("http.tls_cert", format!("{}: {error}", file.display())),
+        }
+    }
+    if let Some(file) = &config.http.tls_key
+        && let Err(error) = PrivateKeyDer::from_pem_file(file)
+    {
+        fault("http.tls_key", format!("{}: {error}", file.display()));
+    }
+    let secrets = config
+        .auth
+        .master_key_file
+        .iter()
+        .map(|file| ("auth.master_key_file", file));
+    let platform = config
+        .auth
+        .platform_keys
+        .iter()
+        .map(|file| ("auth.platform_keys", file));
+    for (key, file) in secrets.chain(platform) {
+        if let Err(error) = fs::read(file) {
+            fault(key, format!("{}: {error}", file.display()));
+        }
+    }
+    errors
+}
+
+/// Whether a node could use the folder: it is there and can be written, or
+/// its nearest parent can.
+fn can_hold_data(folder: &Path) -> Result<(), String> {
+    let there = folder
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(format!("{} is no folder", there.display()));
+    }
+    rustix::fs::access(
+        there,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )
+    .map_err(|error| format!("{} cannot be written: {error}", there.display()))
+}
