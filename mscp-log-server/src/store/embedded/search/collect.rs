@@ -129,30 +129,34 @@ impl From<EsError> for Stop {
 }
 
 /// A segment that is to be visited.
-struct Visit<'a> {
+struct Visit {
     part: usize,
     ordinal: u32,
-    keys: SegmentKeys<'a>,
     best: Option<i128>,
 }
 
-impl<'a> Visit<'a> {
+impl Visit {
     fn new(
         part: usize,
         ordinal: u32,
         searcher: &Searcher,
-        wanted: &Wanted<'a>,
+        wanted: &Wanted<'_>,
     ) -> Result<Self, EsError> {
-        let position = (part as i128) << 47 | i128::from(ordinal) << 32;
-        let keys = wanted
-            .order
-            .open(searcher.segment_reader(ordinal), position)?;
-        Ok(Self {
+        let segment = searcher.segment_reader(ordinal);
+        let mut visit = Self {
             part,
             ordinal,
-            best: keys.best(),
-            keys,
-        })
+            best: None,
+        };
+        if wanted.hits > 0 {
+            visit.best = wanted.order.best(segment, visit.position())?;
+        }
+        Ok(visit)
+    }
+
+    /// What `_doc` gives for the first document.
+    fn position(&self) -> i128 {
+        (self.part as i128) << 47 | i128::from(self.ordinal) << 32
     }
 }
 
@@ -237,12 +241,7 @@ impl Collector<'_> {
     }
 
     /// Visit one segment; `false` where the search is to end here.
-    fn visit(
-        &mut self,
-        visit: &Visit<'_>,
-        part: &Part<'_>,
-        weights: &Weights,
-    ) -> Result<bool, Stop> {
+    fn visit(&mut self, visit: &Visit, part: &Part<'_>, weights: &Weights) -> Result<bool, Stop> {
         let segment = part.searcher.segment_reader(visit.ordinal);
         let wanted = self.wanted;
         let enter = !self.cannot_enter(visit.best);
@@ -266,7 +265,8 @@ impl Collector<'_> {
             Some(running) => Some(running.open(segment, &weights.filters)??),
             None => None,
         };
-        let mut best = Best::new(&visit.keys, wanted.hits, self.threshold());
+        let keys = wanted.order.open(segment, visit.position())?;
+        let mut best = Best::new(&keys, wanted.hits, self.threshold());
         let mut blocks = 0_usize;
         let mut go_on = true;
         let mut late = false;
@@ -307,7 +307,7 @@ impl Collector<'_> {
         if let (Some(running), Some(aggregator)) = (&mut self.running, aggregator) {
             running.close(aggregator)?;
         }
-        self.merge(best, visit)?;
+        self.merge(best, &keys, visit)?;
         if let Some(limit) = wanted.count_up_to {
             self.found.total = self.found.total.min(limit.saturating_add(1));
         }
@@ -323,11 +323,16 @@ impl Collector<'_> {
             .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn merge(&mut self, best: Best<'_>, visit: &Visit<'_>) -> Result<(), EsError> {
+    fn merge(
+        &mut self,
+        best: Best<'_>,
+        keys: &SegmentKeys<'_>,
+        visit: &Visit,
+    ) -> Result<(), EsError> {
         let before = self.found.hits.len();
         for (doc, score) in best.into_docs() {
             self.found.hits.push(Found {
-                values: visit.keys.raw(doc, score)?,
+                values: keys.raw(doc, score)?,
                 score,
                 part: visit.part,
                 address: DocAddress::new(visit.ordinal, doc),

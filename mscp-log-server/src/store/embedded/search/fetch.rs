@@ -1,7 +1,8 @@
 //! The hits of a page: the source as far as it is wanted, and what else was
 //! asked for of each.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mscp_log_core::field::FieldType;
@@ -9,8 +10,10 @@ use mscp_log_core::query::ast::{FieldFormat, Search, SourceFilter};
 use mscp_log_core::query::date_math::{Formats, Zone};
 use mscp_log_core::query::wildcard::fits;
 use serde_json::{Map, Value, json};
+use tantivy::DocId;
+use tantivy::columnar::StrColumn;
 
-use super::super::ids::{DocumentId, IdColumn};
+use super::super::ids::DocumentId;
 use super::super::partition::PartitionSnapshot;
 use super::super::schema::INDEX;
 use super::collect::Found;
@@ -31,45 +34,86 @@ pub(crate) struct Page<'a> {
     pub(crate) highlighter: Option<Highlighter>,
 }
 
+/// What hits show besides their source.
+struct Shown {
+    /// `docvalue_fields`
+    columns: Vec<(String, Target, Option<Formats>)>,
+    /// `fields`
+    formats: Vec<(String, Option<Formats>)>,
+}
+
+/// The columns of one segment that hits show.
+struct Opened {
+    index: Option<StrColumn>,
+    values: Vec<Values>,
+}
+
+impl Opened {
+    fn index_of(&self, doc: DocId) -> Result<String, EsError> {
+        let mut name = String::new();
+        if let Some(column) = &self.index
+            && let Some(place) = column.term_ords(doc).next()
+        {
+            column.ord_to_str(place, &mut name)?;
+        }
+        Ok(name)
+    }
+}
+
+/// A score in the digits that it has as a `float`.
+pub(crate) fn short(score: f32) -> f64 {
+    score.to_string().parse().unwrap_or(f64::from(score))
+}
+
 impl Page<'_> {
     /// The hits behind `from`, as an answer shows them.
     pub(crate) fn hits(&self, found: &[Found]) -> Result<Vec<Value>, EsError> {
-        let columns = self.columns()?;
-        let formats = self.formats()?;
-        found
-            .iter()
-            .skip(self.from)
-            .map(|found| self.hit(found, &columns, &formats))
-            .collect()
+        let shown = Shown {
+            columns: self.columns()?,
+            formats: self.formats()?,
+        };
+        // Hits that follow each other often lie in one segment.
+        let mut opened: HashMap<(usize, u32), Opened> = HashMap::new();
+        let mut hits = Vec::new();
+        for found in found.iter().skip(self.from) {
+            let segment = match opened.entry((found.part, found.address.segment_ord)) {
+                Entry::Occupied(slot) => slot.into_mut(),
+                Entry::Vacant(slot) => slot.insert(self.open(found, &shown)?),
+            };
+            hits.push(self.hit(found, &shown, segment)?);
+        }
+        Ok(hits)
     }
 
-    fn hit(
-        &self,
-        found: &Found,
-        columns: &[(String, Target, Option<Formats>)],
-        formats: &[(String, Option<Formats>)],
-    ) -> Result<Value, EsError> {
-        let search = self.search;
+    /// The columns of a hit's segment.
+    fn open(&self, found: &Found, shown: &Shown) -> Result<Opened, EsError> {
         let snapshot = &self.snapshots[found.part];
         let segment = snapshot.searcher.segment_reader(found.address.segment_ord);
+        Ok(Opened {
+            index: segment.fast_fields().str(INDEX)?,
+            values: shown
+                .columns
+                .iter()
+                .map(|(_, target, _)| Values::open(segment, target))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn hit(&self, found: &Found, shown: &Shown, segment: &Opened) -> Result<Value, EsError> {
+        let search = self.search;
+        let snapshot = &self.snapshots[found.part];
         let doc = found.address.doc_id;
-        let id = IdColumn::open(segment)?.id(doc);
+        let id = snapshot.ids(found.address.segment_ord).id(doc);
 
         let mut hit = Map::new();
         let names = search.stored_fields.as_deref();
         if names.is_none_or(|names| !names.iter().any(|name| name == "_none_")) {
             hit.insert("_id".to_owned(), json!(id.to_string()));
         }
-        hit.insert("_index".to_owned(), json!(index_of(snapshot, found)?));
+        hit.insert("_index".to_owned(), json!(segment.index_of(doc)?));
         let scored = search.track_scores == Some(true) || self.order.needs_score();
-        hit.insert(
-            "_score".to_owned(),
-            if scored {
-                json!(found.score)
-            } else {
-                Value::Null
-            },
-        );
+        let score = scored.then(|| short(found.score));
+        hit.insert("_score".to_owned(), json!(score));
         if search.version == Some(true) {
             hit.insert("_version".to_owned(), json!(1));
         }
@@ -88,11 +132,11 @@ impl Page<'_> {
             Some(SourceFilter::Patterns { .. }) => true,
         };
         let mut fields = Map::new();
-        if wants_source || !formats.is_empty() || self.highlighter.is_some() {
+        if wants_source || !shown.formats.is_empty() || self.highlighter.is_some() {
             let bytes = snapshot.source(found.address)?;
             let source: Value = serde_json::from_slice(&bytes)
                 .map_err(|error| EsError::internal(error.to_string()))?;
-            for (name, format) in formats {
+            for (name, format) in &shown.formats {
                 let values = field_values(&source, name, format.as_ref(), &id);
                 if !values.is_empty() {
                     fields.insert(name.clone(), Value::Array(values));
@@ -111,8 +155,8 @@ impl Page<'_> {
                 );
             }
         }
-        for (name, target, format) in columns {
-            let values = column_values(&Values::open(segment, target)?, target, doc, format)?;
+        for ((name, target, format), values) in shown.columns.iter().zip(&segment.values) {
+            let values = column_values(values, target, doc, format)?;
             if !values.is_empty() {
                 fields.insert(name.clone(), Value::Array(values));
             }
@@ -178,22 +222,10 @@ fn format_of(entry: &FieldFormat) -> Result<Option<Formats>, EsError> {
     }
 }
 
-fn index_of(snapshot: &PartitionSnapshot, found: &Found) -> Result<String, EsError> {
-    let segment = snapshot.searcher.segment_reader(found.address.segment_ord);
-    let column = segment.fast_fields().str(INDEX)?;
-    let mut name = String::new();
-    if let Some(column) = column
-        && let Some(place) = column.term_ords(found.address.doc_id).next()
-    {
-        column.ord_to_str(place, &mut name)?;
-    }
-    Ok(name)
-}
-
 fn column_values(
     values: &Values,
     target: &Target,
-    doc: tantivy::DocId,
+    doc: DocId,
     format: &Option<Formats>,
 ) -> Result<Vec<Value>, EsError> {
     Ok(match values {

@@ -188,7 +188,7 @@ fn body(
     started: Instant,
 ) -> Value {
     let shows_max = !order.shown || search.track_scores == Some(true);
-    let max_score = collected.max_score.filter(|_| shows_max);
+    let max_score = collected.max_score.filter(|_| shows_max).map(fetch::short);
     let mut found = json!({"max_score": max_score});
     found["hits"] = Value::Array(hits);
     match counting {

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use mscp_log_core::query::ast::{Order, Scalar, Search, SortKey};
 use mscp_log_core::query::date_math::{Formats, Zone};
 use serde_json::{Value, json};
+use tantivy::columnar::Cardinality;
 use tantivy::schema::Schema;
 use tantivy::{DocId, SegmentReader};
 
@@ -134,6 +135,42 @@ impl Plan {
         }
     }
 
+    /// The least first value that a document of `segment` can have, where that
+    /// is known without looking at each. `position` as in [`Plan::open`].
+    pub(crate) fn best(
+        &self,
+        segment: &SegmentReader,
+        position: i128,
+    ) -> Result<Option<i128>, EsError> {
+        let Some(first) = self.keys.first() else {
+            return Ok(None);
+        };
+        let target = match &first.by {
+            By::Field(target) if matches!(target.kind, Kind::Long | Kind::Date) => target,
+            By::Position if !first.descending => return Ok(Some(position)),
+            _ => return Ok(None),
+        };
+        let Raw::Number(missing) = first.missing else {
+            return Ok(None);
+        };
+        let missing = directed(missing, first.descending);
+        let column = segment.fast_fields().i64(target.column)?;
+        if column.values.num_vals() == 0 {
+            return Ok(Some(missing));
+        }
+        let end = if first.descending {
+            column.max_value()
+        } else {
+            column.min_value()
+        };
+        let best = directed(i128::from(end), first.descending);
+        Ok(Some(if column.get_cardinality() == Cardinality::Full {
+            best
+        } else {
+            best.min(missing)
+        }))
+    }
+
     /// The keys over one segment. `position` is what `_doc` gives for its first document.
     pub(crate) fn open(
         &self,
@@ -224,33 +261,6 @@ impl SegmentKeys<'_> {
             }
         }
         false
-    }
-
-    /// The least first value that a document of this segment can have, where
-    /// that is known without looking at each.
-    pub(crate) fn best(&self) -> Option<i128> {
-        let first = self.keys.first()?;
-        match (&first.key.by, &first.values) {
-            (By::Field(_), Some(Values::Numbers(column))) => {
-                let missing = directed(first.missing, first.key.descending);
-                if column.values.num_vals() == 0 {
-                    return Some(missing);
-                }
-                let end = if first.key.descending {
-                    column.max_value()
-                } else {
-                    column.min_value()
-                };
-                let best = directed(i128::from(end), first.key.descending);
-                if column.get_cardinality() == tantivy::columnar::Cardinality::Full {
-                    Some(best)
-                } else {
-                    Some(best.min(missing))
-                }
-            }
-            (By::Position, _) if !first.key.descending => Some(self.position),
-            _ => None,
-        }
     }
 
     /// All values of a document in the form that compares across segments.
@@ -350,7 +360,7 @@ impl Key {
         match (raw, &self.by) {
             (Raw::Least | Raw::Greatest, _) => Value::Null,
             (Raw::Text(text), _) => json!(text),
-            (Raw::Number(rank), By::Score) => json!(score_of(*rank)),
+            (Raw::Number(rank), By::Score) => json!(super::fetch::short(score_of(*rank))),
             (Raw::Number(_), By::Field(target)) if target.kind == Kind::Id => {
                 json!(id.to_string())
             }
