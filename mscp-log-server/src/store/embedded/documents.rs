@@ -1,8 +1,6 @@
 //! A document's JSON into what tantivy indexes, or the error that
 //! Elasticsearch gives for it.
 
-use std::borrow::Cow;
-
 use mscp_log_core::field::{FIELDS, FieldType};
 use tantivy::TantivyDocument;
 use tantivy::schema::Field;
@@ -136,9 +134,9 @@ struct Reader<'a> {
     document: TantivyDocument,
     /// A bit for each place of `FIELDS` that was written at the top.
     seen: u64,
-    event_id: Option<&'a Cow<'a, str>>,
+    event_id: Option<&'a str>,
     index: Option<&'a str>,
-    timestamp: Option<&'a Cow<'a, str>>,
+    timestamp: Option<&'a str>,
     timestamp_ms: Option<i64>,
     realtime_us: Option<i64>,
     time_of_receipt: bool,
@@ -292,7 +290,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(mut self, source: &[u8], id: Id) -> Result<Prepared, DocumentError> {
-        let own = self.event_id.map(|text| DocumentId::new(text));
+        let own = self.event_id.map(DocumentId::new);
         let id = match (id, own) {
             (Id::Given(id), Some(own)) if id != own => {
                 return Err(DocumentError::new(format!(
@@ -337,11 +335,8 @@ fn begins_a_field(path: &str) -> bool {
     })
 }
 
-/// Where in `source` a text lies that was borrowed from it.
-fn place_in(source: &[u8], text: &Cow<'_, str>) -> Option<usize> {
-    let Cow::Borrowed(text) = text else {
-        return None;
-    };
+/// Where in `source` a text lies; `None` where it was not borrowed from it.
+fn place_in(source: &[u8], text: &str) -> Option<usize> {
     let place = (text.as_ptr() as usize).checked_sub(source.as_ptr() as usize)?;
     (source.get(place..place + text.len())? == text.as_bytes()).then_some(place)
 }

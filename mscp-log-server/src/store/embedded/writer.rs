@@ -94,6 +94,9 @@ impl From<tantivy::TantivyError> for Unavailable {
 
 type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
+/// Somebody whom the next commit, or its failure, answers.
+type Waiting = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
+
 enum Command {
     Bulk(Batch, Reply<()>),
     Write(Vec<Operation>, Reply<Vec<Outcome>>),
@@ -238,7 +241,7 @@ struct Worker {
     /// Why nothing is taken, for those who ask.
     trouble: Arc<ArcSwapOption<Unavailable>>,
     /// Clients that the next commit answers.
-    waiting: Vec<Box<dyn FnOnce(Result<(), Unavailable>) + Send>>,
+    waiting: Vec<Waiting>,
     dirty_since: Option<Instant>,
     failure: Option<Failure>,
 }

@@ -151,12 +151,12 @@ impl EmbeddedStore {
     }
 }
 
-fn fault_of(status: StatusCode, error: Value) -> Fault {
-    let mut whole = error.clone();
-    whole["root_cause"] = json!([error]);
+fn fault_of(status: StatusCode, mut error: Value) -> Fault {
+    let root_cause = json!([error]);
+    error["root_cause"] = root_cause;
     Fault {
         status,
-        body: json!({"error": whole, "status": status.as_u16()}),
+        body: json!({"error": error, "status": status.as_u16()}),
     }
 }
 

@@ -83,10 +83,10 @@ impl Fault {
     }
 
     /// The form that errors have before any endpoint is found.
-    pub(super) fn plain(status: StatusCode, reason: String) -> Self {
+    pub(super) fn plain(status: StatusCode, reason: impl Into<String>) -> Self {
         Self {
             status,
-            body: json!({"error": reason, "status": status.as_u16()}),
+            body: json!({"error": reason.into(), "status": status.as_u16()}),
         }
     }
 
@@ -345,29 +345,32 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(paths: &str, expect: Value) {
+    fn check(paths: &str, expect: &Value) {
         let value = json!({
             "took": 1,
             "hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": {"x": 1}}, {"_id": "b"}]},
         });
-        assert_eq!(filtered(value, paths), expect);
+        assert_eq!(&filtered(value, paths), expect);
     }
 
     #[test]
     fn filter_path_keeps_what_it_names_and_leaves_out_what_it_forbids() {
-        check("took", json!({"took": 1}));
-        check("hits.total.value", json!({"hits": {"total": {"value": 2}}}));
+        check("took", &json!({"took": 1}));
+        check(
+            "hits.total.value",
+            &json!({"hits": {"total": {"value": 2}}}),
+        );
         check(
             "hits.hits._id",
-            json!({"hits": {"hits": [{"_id": "a"}, {"_id": "b"}]}}),
+            &json!({"hits": {"hits": [{"_id": "a"}, {"_id": "b"}]}}),
         );
-        check("**.x", json!({"hits": {"hits": [{"_source": {"x": 1}}]}}));
-        check("t*", json!({"took": 1}));
-        check("nothing", json!({}));
-        check("-hits", json!({"took": 1}));
+        check("**.x", &json!({"hits": {"hits": [{"_source": {"x": 1}}]}}));
+        check("t*", &json!({"took": 1}));
+        check("nothing", &json!({}));
+        check("-hits", &json!({"took": 1}));
         check(
             "hits.hits,-**._source",
-            json!({"hits": {"hits": [{"_id": "a"}, {"_id": "b"}]}}),
+            &json!({"hits": {"hits": [{"_id": "a"}, {"_id": "b"}]}}),
         );
     }
 }
