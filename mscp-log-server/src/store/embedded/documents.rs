@@ -9,7 +9,7 @@ use super::dates;
 use super::ids::DocumentId;
 use super::json::Json;
 use super::schema::{FLATTENED_SEPARATOR, Fields, MAX_KEYWORD_BYTES, place_of};
-use super::source::{Cuts, pack};
+use super::source::{Cut, Kind, pack};
 
 /// The tag of a document whose time is only when it was received.
 const TIME_OF_RECEIPT: &str = "_timeofreceipt";
@@ -116,17 +116,21 @@ pub(super) fn prepare(source: &[u8], fields: &Fields, id: Id) -> Result<Prepared
         fields,
         document: TantivyDocument::with_capacity(source.len() * 2),
         seen: 0,
+        values: [0; FIELDS.len()],
+        cuts: Vec::with_capacity(FIELDS.len()),
+        source,
         event_id: None,
         index: None,
         timestamp: None,
         timestamp_ms: None,
         realtime_us: None,
+        ingest_us: None,
         time_of_receipt: false,
     };
     for (name, value) in &members {
         reader.member(name, value)?;
     }
-    reader.finish(source, id)
+    reader.finish(id)
 }
 
 struct Reader<'a> {
@@ -134,11 +138,17 @@ struct Reader<'a> {
     document: TantivyDocument,
     /// A bit for each place of `FIELDS` that was written at the top.
     seen: u64,
+    /// How many values each field has, up to 255.
+    values: [u8; FIELDS.len()],
+    /// Values that stand in a column too, if they are the only ones of their field.
+    cuts: Vec<Cut>,
+    source: &'a [u8],
     event_id: Option<&'a str>,
     index: Option<&'a str>,
     timestamp: Option<&'a str>,
     timestamp_ms: Option<i64>,
     realtime_us: Option<i64>,
+    ingest_us: Option<i64>,
     time_of_receipt: bool,
 }
 
@@ -217,9 +227,12 @@ impl<'a> Reader<'a> {
             (FieldType::Long, value) => {
                 let number =
                     long(value).map_err(|why| DocumentError::of_value(name, kind, value, why))?;
-                if name == "realtime_us" {
-                    self.realtime_us = Some(number);
+                match name {
+                    "realtime_us" => self.realtime_us = Some(number),
+                    "ingest_us" => self.ingest_us = Some(number),
+                    _ => {}
                 }
+                self.values[place] = self.values[place].saturating_add(1);
                 if let Some(field) = self.fields.at(place) {
                     self.document.add_i64(field, number);
                 }
@@ -257,8 +270,21 @@ impl<'a> Reader<'a> {
         let Some(field) = self.fields.at(place) else {
             return;
         };
-        if FIELDS[place].1 == FieldType::Text || text.len() <= MAX_KEYWORD_BYTES {
+        if FIELDS[place].1 == FieldType::Text {
             self.document.add_text(field, text);
+        } else if text.len() <= MAX_KEYWORD_BYTES {
+            self.document.add_text(field, text);
+            self.values[place] = self.values[place].saturating_add(1);
+            if let Json::Text(written) = value
+                && let Some(start) = place_in(self.source, written)
+            {
+                let (kind, length) = (Kind::Field(place), written.len());
+                self.cuts.push(Cut {
+                    kind,
+                    start,
+                    length,
+                });
+            }
         }
     }
 
@@ -289,7 +315,48 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self, source: &[u8], id: Id) -> Result<Prepared, DocumentError> {
+    /// What need not be stored with the source, as the columns have it.
+    fn cuts(&mut self, id: &DocumentId) -> Vec<Cut> {
+        let mut cuts = std::mem::take(&mut self.cuts);
+        let alone = |place: usize| self.values[place] == 1;
+        cuts.retain(|cut| match cut.kind {
+            Kind::Field(place) => alone(place),
+            Kind::Id | Kind::Time => true,
+        });
+        let whole = |kind, text: &str| {
+            let start = place_in(self.source, text)?;
+            let length = text.len();
+            Some(Cut {
+                kind,
+                start,
+                length,
+            })
+        };
+        if let Some(text) = self.event_id
+            && id.text().is_none()
+        {
+            cuts.extend(whole(Kind::Id, text));
+        }
+        for name in CUT_NUMBERS {
+            let Some(place) = place_of(name).filter(|place| alone(*place)) else {
+                continue;
+            };
+            let number = match name {
+                "realtime_us" => self.realtime_us,
+                _ => self.ingest_us,
+            };
+            cuts.extend(number.and_then(|number| cut_of_number(self.source, place, number)));
+        }
+        if let (Some(text), Some(us)) = (self.timestamp, self.realtime_us)
+            && place_of("realtime_us").is_some_and(alone)
+            && dates::is_written(text, us)
+        {
+            cuts.extend(whole(Kind::Time, text));
+        }
+        cuts
+    }
+
+    fn finish(mut self, id: Id) -> Result<Prepared, DocumentError> {
         let own = self.event_id.map(DocumentId::new);
         let id = match (id, own) {
             (Id::Given(id), Some(own)) if id != own => {
@@ -300,23 +367,14 @@ impl<'a> Reader<'a> {
             (Id::Given(id), _) | (Id::Own | Id::OwnOr(_), Some(id)) | (Id::OwnOr(id), None) => id,
             (Id::Own, None) => return Err(DocumentError::missing("event_id")),
         };
-        let cuts = Cuts {
-            id: match self.event_id {
-                Some(text) if id.text().is_none() => place_in(source, text),
-                _ => None,
-            },
-            time: match (self.timestamp, self.realtime_us) {
-                (Some(text), Some(us)) if dates::is_written(text, us) => place_in(source, text),
-                _ => None,
-            },
-        };
+        let cuts = self.cuts(&id);
         self.document.add_u64(self.fields.id_high, id.high());
         self.document.add_u64(self.fields.id_low, id.low());
         if let Some(text) = id.text() {
             self.document.add_text(self.fields.id_text, text);
         }
         self.document
-            .add_bytes(self.fields.source, &pack(source, cuts));
+            .add_bytes(self.fields.source, &pack(self.source, cuts));
         Ok(Prepared {
             id,
             document: self.document,
@@ -326,6 +384,9 @@ impl<'a> Reader<'a> {
         })
     }
 }
+
+/// Numbers that are long and nearly all different.
+const CUT_NUMBERS: [&str; 2] = ["realtime_us", "ingest_us"];
 
 /// Whether there are fields below `path`.
 fn begins_a_field(path: &str) -> bool {
@@ -339,6 +400,23 @@ fn begins_a_field(path: &str) -> bool {
 fn place_in(source: &[u8], text: &str) -> Option<usize> {
     let place = (text.as_ptr() as usize).checked_sub(source.as_ptr() as usize)?;
     (source.get(place..place + text.len())? == text.as_bytes()).then_some(place)
+}
+
+/// Where a number stands in `source`. Any place with this text will do: what is
+/// put back there is the same text.
+fn cut_of_number(source: &[u8], place: usize, number: i64) -> Option<Cut> {
+    let name = format!("\"{}\":", FIELDS[place].0);
+    let start = memchr::memmem::find(source, name.as_bytes())? + name.len();
+    let text = number.to_string();
+    let end = start + text.len();
+    let same =
+        source.get(start..end)? == text.as_bytes() && matches!(source.get(end), Some(b',' | b'}'));
+    let (kind, length) = (Kind::Field(place), text.len());
+    same.then_some(Cut {
+        kind,
+        start,
+        length,
+    })
 }
 
 /// A number as a `long` takes it: decimals are cut off, text is read.

@@ -7,6 +7,7 @@
 pub mod analyzer;
 mod call;
 mod catalog;
+mod columns;
 mod dates;
 mod dedup;
 mod directory;

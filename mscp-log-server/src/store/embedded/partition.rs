@@ -1,12 +1,12 @@
 //! One physical partition: the tantivy index of a day, and what is searched of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use tantivy::columnar::Column;
+use tantivy::index::SegmentId;
 use tantivy::schema::{Field, IndexRecordOption, Value};
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{
@@ -15,10 +15,10 @@ use tantivy::{
 };
 
 use super::analyzer::tokenizers;
+use super::columns::Columns;
 use super::directory::DurableDirectory;
 use super::ids::IdColumn;
 use super::schema::{Fields, schema};
-use super::source;
 
 /// The partition of names that end in no date.
 pub const UNDATED: &str = "undated";
@@ -27,7 +27,7 @@ pub const UNDATED: &str = "undated";
 const SOURCE_BLOCKS_KEPT: usize = 8;
 
 /// Bytes of source that are compressed together.
-const SOURCE_BLOCK_BYTES: usize = 32 * 1024;
+const SOURCE_BLOCK_BYTES: usize = 64 * 1024;
 
 /// What of one partition a search runs over: one state of it, which no later
 /// write changes.
@@ -46,14 +46,9 @@ pub struct PartitionSnapshot {
     /// document of another `_index` must not be found.
     pub selected: Option<Arc<[Box<str>]>>,
     /// For each segment.
-    columns: Arc<[Columns]>,
+    columns: Arc<[Arc<Columns>]>,
     /// Documents of each index; counted when first asked for.
     indices: Arc<OnceLock<BTreeMap<Box<str>, u64>>>,
-}
-
-struct Columns {
-    ids: IdColumn,
-    realtime_us: Column<i64>,
 }
 
 impl PartitionSnapshot {
@@ -66,11 +61,7 @@ impl PartitionSnapshot {
         let columns = &self.columns[address.segment_ord as usize];
         document
             .get_first(self.fields.source)
-            .and_then(|value| {
-                let key = columns.ids.key(address.doc_id);
-                let realtime_us = columns.realtime_us.first(address.doc_id);
-                source::unpack(value.as_bytes()?, key, realtime_us)
-            })
+            .and_then(|value| columns.source(address.doc_id, value.as_bytes()?))
             .ok_or_else(|| TantivyError::InternalError(format!("no source at {address:?}")))
     }
 
@@ -142,7 +133,7 @@ impl Partition {
             .doc_store_cache_num_blocks(SOURCE_BLOCKS_KEPT)
             .try_into()?;
         let name: Arc<str> = name.into();
-        let snapshot = snapshot(&name, &reader, &fields)?;
+        let snapshot = snapshot(&name, &reader, &fields, None)?;
         Ok(Self {
             name,
             index,
@@ -164,7 +155,8 @@ impl Partition {
     /// Where the segments cannot be opened.
     pub fn publish(&self) -> tantivy::Result<()> {
         self.reader.reload()?;
-        let snapshot = snapshot(&self.name, &self.reader, &self.fields)?;
+        let before = self.snapshot.load();
+        let snapshot = snapshot(&self.name, &self.reader, &self.fields, Some(&before))?;
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
@@ -212,31 +204,37 @@ fn settings() -> IndexSettings {
     }
 }
 
+/// What the reader has now. Columns of segments that were there `before` are
+/// taken over: a commit a second must not make them be read anew.
 fn snapshot(
     name: &Arc<str>,
     reader: &IndexReader,
     fields: &Arc<Fields>,
+    before: Option<&PartitionSnapshot>,
 ) -> tantivy::Result<PartitionSnapshot> {
     let searcher = reader.searcher();
+    let known: HashMap<SegmentId, &Arc<Columns>> = before
+        .into_iter()
+        .flat_map(|before| {
+            let ids = before.searcher.segment_readers().iter();
+            ids.map(SegmentReader::segment_id)
+                .zip(before.columns.iter())
+        })
+        .collect();
     let mut realtime_us: Option<(i64, i64)> = None;
     let mut columns = Vec::new();
     for segment in searcher.segment_readers() {
-        let column = segment
-            .fast_fields()
-            .column_opt("realtime_us")?
-            .unwrap_or_else(|| Column::build_empty_column(segment.max_doc()));
-        columns.push(Columns {
-            ids: IdColumn::open(segment)?,
-            realtime_us: column.clone(),
-        });
-        if column.values.num_vals() == 0 {
-            continue;
+        let own = match known.get(&segment.segment_id()) {
+            Some(columns) => Arc::clone(columns),
+            None => Arc::new(Columns::open(segment)?),
+        };
+        if let Some((low, high)) = own.realtime_us() {
+            realtime_us = Some(match realtime_us {
+                Some((lowest, highest)) => (lowest.min(low), highest.max(high)),
+                None => (low, high),
+            });
         }
-        let (low, high) = (column.min_value(), column.max_value());
-        realtime_us = Some(match realtime_us {
-            Some((lowest, highest)) => (lowest.min(low), highest.max(high)),
-            None => (low, high),
-        });
+        columns.push(own);
     }
     Ok(PartitionSnapshot {
         name: Arc::clone(name),

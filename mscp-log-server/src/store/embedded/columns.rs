@@ -1,0 +1,132 @@
+//! The columns of a segment that put sources together again, opened when
+//! first needed and kept as long as the segment is searched.
+
+use std::sync::OnceLock;
+
+use mscp_log_core::field::{FIELDS, FieldType};
+use mscp_log_core::record::time::write_rfc3339;
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::{DocId, SegmentReader};
+
+use super::ids::IdColumn;
+use super::schema::place_of;
+use super::source::{self, Kind};
+
+/// Words of a column that are kept in memory; columns with more are asked anew.
+const WORDS_KEPT: usize = 1_024;
+
+/// Bytes of a column's words that are kept in memory.
+const BYTES_KEPT: usize = 64 * 1_024;
+
+pub(super) struct Columns {
+    segment: SegmentReader,
+    pub(super) ids: IdColumn,
+    /// In the order of [`FIELDS`].
+    fields: Vec<OnceLock<Option<Values>>>,
+}
+
+enum Values {
+    Numbers(Column<i64>),
+    Words {
+        column: StrColumn,
+        /// By ordinal; `None` where there are too many.
+        words: Option<Vec<Box<str>>>,
+    },
+}
+
+impl Columns {
+    pub(super) fn open(segment: &SegmentReader) -> tantivy::Result<Self> {
+        Ok(Self {
+            ids: IdColumn::open(segment)?,
+            segment: segment.clone(),
+            fields: FIELDS.iter().map(|_| OnceLock::new()).collect(),
+        })
+    }
+
+    /// The lowest and the highest `realtime_us`.
+    pub(super) fn realtime_us(&self) -> Option<(i64, i64)> {
+        match self.values(place_of("realtime_us")?)? {
+            Values::Numbers(column) if column.values.num_vals() > 0 => {
+                Some((column.min_value(), column.max_value()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The source of a document from its stored form.
+    pub(super) fn source(&self, doc: DocId, stored: &[u8]) -> Option<Vec<u8>> {
+        source::unpack(stored, |kind, out| self.restore(doc, kind, out))
+    }
+
+    fn restore(&self, doc: DocId, kind: Kind, out: &mut Vec<u8>) -> Option<()> {
+        match kind {
+            Kind::Id => {
+                out.extend_from_slice(format!("{:032x}", self.ids.key(doc)).as_bytes());
+            }
+            Kind::Time => {
+                let Values::Numbers(column) = self.values(place_of("realtime_us")?)? else {
+                    return None;
+                };
+                write_rfc3339(column.first(doc)?, out);
+            }
+            Kind::Field(place) => match self.values(place)? {
+                Values::Numbers(column) => {
+                    out.extend_from_slice(column.first(doc)?.to_string().as_bytes());
+                }
+                Values::Words { column, words } => {
+                    let ordinal = column.term_ords(doc).next()?;
+                    match words {
+                        Some(words) => {
+                            let word = words.get(usize::try_from(ordinal).ok()?)?;
+                            out.extend_from_slice(word.as_bytes());
+                        }
+                        None => {
+                            let mut word = String::new();
+                            column.ord_to_str(ordinal, &mut word).ok()?.then_some(())?;
+                            out.extend_from_slice(word.as_bytes());
+                        }
+                    }
+                }
+            },
+        }
+        Some(())
+    }
+
+    fn values(&self, place: usize) -> Option<&Values> {
+        let values = self.fields.get(place)?.get_or_init(|| self.read(place));
+        values.as_ref()
+    }
+
+    fn read(&self, place: usize) -> Option<Values> {
+        let (name, kind) = FIELDS[place];
+        let columns = self.segment.fast_fields();
+        match kind {
+            FieldType::Long | FieldType::Date => {
+                columns.column_opt(name).ok()?.map(Values::Numbers)
+            }
+            FieldType::Keyword => {
+                let column = columns.str(name).ok()??;
+                let words = words_of(&column);
+                Some(Values::Words { column, words })
+            }
+            FieldType::Text | FieldType::Flattened => None,
+        }
+    }
+}
+
+fn words_of(column: &StrColumn) -> Option<Vec<Box<str>>> {
+    if column.num_terms() > WORDS_KEPT {
+        return None;
+    }
+    let mut words = Vec::with_capacity(column.num_terms());
+    let mut bytes = 0;
+    let mut stream = column.dictionary().stream().ok()?;
+    while stream.advance() {
+        bytes += stream.key().len();
+        if bytes > BYTES_KEPT {
+            return None;
+        }
+        words.push(std::str::from_utf8(stream.key()).ok()?.into());
+    }
+    Some(words)
+}
