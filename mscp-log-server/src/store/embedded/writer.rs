@@ -499,6 +499,10 @@ impl Worker {
     /// Commit all that was touched, and say so to all who wait for it.
     fn try_commit(&mut self) -> Result<(), Unavailable> {
         self.open.commit()?;
+        if self.failure.take().is_some() {
+            self.trouble.store(None);
+            tracing::info!("the store writes again");
+        }
         self.dirty_since = None;
         self.unacknowledged_bytes = 0;
         for batch in self.unacknowledged.drain(..) {
@@ -538,13 +542,8 @@ impl Worker {
         let put = batches.iter().try_for_each(|batch| self.put(batch));
         // In front of the commit, which takes them as durable.
         self.unacknowledged = batches;
-        match put.and_then(|()| self.try_commit()) {
-            Ok(()) => {
-                self.failure = None;
-                self.trouble.store(None);
-                tracing::info!("the store writes again");
-            }
-            Err(reason) => self.fail(reason),
+        if let Err(reason) = put.and_then(|()| self.try_commit()) {
+            self.fail(reason);
         }
     }
 }
