@@ -171,7 +171,8 @@ pub(crate) struct Decide<'r> {
 /// What is known of the rule that is being read.
 #[derive(Default)]
 struct Matched {
-    method: bool,
+    /// `None` until the methods have been met.
+    method: Option<bool>,
     url: bool,
     nothing: bool,
     restriction: Restriction,
@@ -197,15 +198,19 @@ impl<'r> Decide<'r> {
 
 impl Sink for Decide<'_> {
     fn method(&mut self, text: &str) {
-        self.rule.method |= match Method::parse(text) {
+        let granted = match Method::parse(text) {
             Some(Method::Get) => matches!(self.method, Method::Get | Method::Head),
             Some(method) => method == self.method,
             None => false,
         };
+        self.rule.method = Some(self.rule.method.unwrap_or_default() || granted);
     }
 
     fn url(&mut self, text: &str) {
-        self.rule.url = self.rule.url || written_matches(text, self.path, self.base);
+        // One that matches is enough, and none is where the methods are others.
+        if !self.rule.url && self.rule.method != Some(false) {
+            self.rule.url = written_matches(text, self.path, self.base);
+        }
     }
 
     fn restrict(&mut self, field: &'static str, values: Vec<Cow<'_, str>>) {
@@ -237,7 +242,11 @@ impl Sink for Decide<'_> {
 
     fn end(&mut self) {
         let rule = std::mem::take(&mut self.rule);
-        if rule.method && rule.url && !rule.nothing && self.place.admits(&rule.restriction) {
+        if rule.method == Some(true)
+            && rule.url
+            && !rule.nothing
+            && self.place.admits(&rule.restriction)
+        {
             self.tally
                 .add(&self.place, Cow::Owned(rule.restriction), rule.write);
         }

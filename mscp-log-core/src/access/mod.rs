@@ -33,4 +33,4 @@ pub use rule::{Access, AccessError, EntryFault, Other, Rule};
 #[cfg(feature = "token")]
 pub(crate) use decide::Decide;
 #[cfg(feature = "token")]
-pub(crate) use walk::{Names, Text, Walk, once};
+pub(crate) use walk::{Names, Sink, Text, Walk, once};

@@ -159,14 +159,14 @@ fn may(decision: &Decision, document: &Value) -> May {
 }
 
 /// Every path of up to three segments behind these beginnings, both ways of
-/// ending: for each kind of segment a member, and one that no pattern names.
+/// ending: for each kind of segment two members, and one that no pattern names.
 fn every_path() -> &'static [String] {
     static PATHS: LazyLock<Vec<String>> = LazyLock::new(make_every_path);
     &PATHS
 }
 
 fn make_every_path() -> Vec<String> {
-    let words = ["log", "apps", "a", "7", U1, "zz"];
+    let words = ["log", "apps", "a", "7", "8", U1, U2, "zz"];
     let mut paths = vec!["/".to_owned(), "/api".to_owned(), "/api/".to_owned()];
     for beginning in ["", "/api"] {
         let mut level = vec![beginning.to_owned()];

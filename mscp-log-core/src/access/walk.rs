@@ -12,7 +12,7 @@ use super::restriction::Restriction;
 
 /// Takes what a rule says, in the order in which it is written. A rule ends
 /// with [`Sink::end`].
-pub(super) trait Sink {
+pub(crate) trait Sink {
     fn method(&mut self, text: &str);
     fn url(&mut self, text: &str);
     /// One field of `other.log` and its allowed values, of which there may be none.
@@ -36,7 +36,7 @@ pub(super) trait Sink {
 
 /// Where an unknown key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Beside `method`, `url` and `other`.
     Rule,
     /// Under `other.log`.

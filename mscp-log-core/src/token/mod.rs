@@ -24,6 +24,7 @@
 mod claims;
 mod error;
 mod key;
+mod plain;
 mod sign;
 mod verify;
 

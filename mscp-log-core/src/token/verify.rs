@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::claims::{Claims, ClaimsRef, Keep, Large, Payload};
 use super::error::TokenError;
 use super::key::Key;
+use super::plain;
 use super::sign::encoded_header;
 use crate::access::{Base, CanonicalPath, Decide, Decision, Method, Names, Text, Walk, once};
 
@@ -193,13 +194,22 @@ impl Verifier {
     ) -> Result<Authorized<'_, 'b>, TokenError> {
         let (key, payload) = self.authenticate(token)?;
         let json = decode_payload(payload, scratch)?;
-        let mut deciding = Deciding(Decide::new(base, request.method, request.path));
-        let claims = parse(json, &mut deciding)?;
+        let mut decide = Decide::new(base, request.method, request.path);
+        let claims = match plain::read(json, &mut decide) {
+            Some(claims) => claims,
+            None => {
+                let fresh = Decide::new(base, request.method, request.path);
+                let mut deciding = Deciding(fresh);
+                let claims = parse(json, &mut deciding)?;
+                decide = deciding.0;
+                claims
+            }
+        };
         self.hold(&claims, now_s)?;
         Ok(Authorized {
             kid: key.kid(),
             platform: self.policy == Policy::Mscp,
-            decision: claims.has_access.then(|| deciding.0.decision()),
+            decision: claims.has_access.then(|| decide.decision()),
             claims,
         })
     }
@@ -276,7 +286,8 @@ impl Verifier {
     }
 }
 
-struct Deciding<'r>(Decide<'r>);
+/// Lets a decision be made while claims are read.
+pub(super) struct Deciding<'r>(pub(super) Decide<'r>);
 
 impl<'de> Large<'de> for Deciding<'_> {
     fn role(&mut self, _: Cow<'de, str>) {}

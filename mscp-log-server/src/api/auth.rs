@@ -126,7 +126,7 @@ async fn issue(
     let issued = door
         .identity()
         .issue(&caller.subject, &wanted, wish.ttl, peer);
-    let Issued { token, exp } = issued.await.map_err(refused)?;
+    let Issued { token, exp } = issued.await.map_err(|error| refused(&error))?;
     Ok(unstored(Answer { token, exp }))
 }
 
@@ -135,10 +135,10 @@ async fn grants(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     let grants = door.identity().grants(&caller.subject).await;
-    Ok(unstored(grants.map_err(refused)?))
+    Ok(unstored(grants.map_err(|error| refused(&error))?))
 }
 
-fn refused(error: IssueError) -> Problem {
+fn refused(error: &IssueError) -> Problem {
     let detail = error.to_string();
     match error {
         IssueError::NoAccount => Problem::unauthorized(detail, CHALLENGE_BEARER),
