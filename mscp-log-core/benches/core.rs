@@ -40,7 +40,9 @@ fn token() -> String {
         aud: Some("mscp-log".to_owned()),
         jti: Some("0199c4f5-7d1e-7c3a-9d52-5a9f0d6f8e11".to_owned()),
     };
-    sign(&claims, &key())
+    let token = sign(&claims, &key());
+    debug_assert!((1_000..1_200).contains(&token.len()));
+    token
 }
 
 fn key() -> Key {
@@ -88,7 +90,7 @@ fn token_verify_and_decide_owned(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn token_peer_jsonwebtoken_decode(bencher: Bencher<'_, '_>) {
-    #[derive(serde::Deserialize)]
+    #[derive(Clone, serde::Deserialize)]
     #[allow(dead_code, reason = "what a service would read")]
     struct Peer {
         iat: i64,
@@ -98,20 +100,30 @@ fn token_peer_jsonwebtoken_decode(bencher: Bencher<'_, '_>) {
         role: Vec<String>,
         access: Vec<PeerRule>,
     }
-    #[derive(serde::Deserialize)]
+    #[derive(Clone, serde::Deserialize)]
     #[allow(dead_code, reason = "what a service would read")]
     struct PeerRule {
         method: Vec<String>,
         url: Vec<String>,
         other: serde_json::Value,
     }
+    peer::<Peer>(bencher);
+}
+
+/// The same, where a service does not write the claims down as a type.
+#[divan::bench]
+fn token_peer_jsonwebtoken_decode_value(bencher: Bencher<'_, '_>) {
+    peer::<serde_json::Value>(bencher);
+}
+
+fn peer<T: serde::de::DeserializeOwned + Clone>(bencher: Bencher<'_, '_>) {
     let token = token();
     let key = DecodingKey::from_secret(SECRET);
     let mut validation = Validation::new(Algorithm::HS256);
     validation.validate_exp = false;
     validation.set_audience(&["mscp-log"]);
     bencher.bench_local(|| {
-        let decoded = jsonwebtoken::decode::<Peer>(divan::black_box(&token), &key, &validation);
+        let decoded = jsonwebtoken::decode::<T>(divan::black_box(&token), &key, &validation);
         divan::black_box(decoded.is_ok())
     });
 }

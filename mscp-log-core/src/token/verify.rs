@@ -220,11 +220,12 @@ impl Verifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong(token.len()));
         }
-        let (input, signature) = token.rsplit_once('.').ok_or(TokenError::Parts)?;
-        let (header, payload) = input.split_once('.').ok_or(TokenError::Parts)?;
-        if header.contains('.') || payload.contains('.') {
+        let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(TokenError::Parts);
-        }
+        };
+        let (header, payload) = (&token[..first], &token[first + 1..second]);
+        let (input, signature) = (&token[..second], &token[second + 1..]);
         let signature = decode_signature(signature)?;
         let verifies = |known: &&KnownKey| known.key.verify(input.as_bytes(), &signature);
 
