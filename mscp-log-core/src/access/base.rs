@@ -98,7 +98,7 @@ impl Base {
         &self,
         path: &'p CanonicalPath,
     ) -> Option<impl Iterator<Item = &'p str> + Clone + use<'p>> {
-        let mut segments = path.segments();
+        let mut segments = path.steps();
         for wanted in &self.segments {
             if segments.next() != Some(wanted) {
                 return None;

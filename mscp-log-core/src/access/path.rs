@@ -104,9 +104,10 @@ impl CanonicalPath {
         &self.encoded
     }
 
-    /// The decoded path; what lies between its slashes are the segments.
-    pub(super) fn decoded(&self) -> &str {
-        &self.decoded
+    pub(super) fn steps(&self) -> Steps<'_> {
+        Steps {
+            rest: &self.decoded,
+        }
     }
 }
 
@@ -122,11 +123,45 @@ impl fmt::Debug for CanonicalPath {
     }
 }
 
+/// The segments of a path from its beginning, one by one.
+#[derive(Clone)]
+pub(super) struct Steps<'p> {
+    /// What has not been taken: empty, or with a `/` at its beginning.
+    rest: &'p str,
+}
+
+impl Steps<'_> {
+    /// What has not been taken: empty, or `/`, or `/` and segments.
+    pub(super) fn rest(&self) -> &str {
+        self.rest
+    }
+}
+
+impl<'p> Iterator for Steps<'p> {
+    type Item = &'p str;
+
+    fn next(&mut self) -> Option<&'p str> {
+        let behind = self.rest.strip_prefix('/')?;
+        let length = memchr::memchr(b'/', behind.as_bytes()).unwrap_or(behind.len());
+        let (segment, rest) = behind.split_at(length);
+        if segment.is_empty() {
+            return None;
+        }
+        self.rest = rest;
+        Some(segment)
+    }
+}
+
 /// Decodes one segment, which is not empty, and refuses what has two readings.
 /// Patterns use it too: their literals are segments of a path.
 pub(super) fn decode_segment(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if raw == "." || raw == ".." {
         return Err(PathError::DotSegment);
+    }
+    // Almost every segment: nothing to decode, nothing to refuse.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if raw.bytes().all(plain) {
+        return Ok(Cow::Borrowed(raw));
     }
     if memchr::memchr(b'%', raw.as_bytes()).is_none() {
         // An encoded "?" or " " can be in a request's path, a plain one cannot.

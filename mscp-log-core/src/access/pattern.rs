@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::base::{Base, split_origin};
-use super::path::{CanonicalPath, PathError, decode_segment};
+use super::path::{CanonicalPath, PathError, Steps, decode_segment};
 
 /// A set of paths: segments, each a literal, `{name}` (any one segment),
 /// `{name:uuid}`, `{name:int}` or `*`, and at the end perhaps `**`, which takes
@@ -159,9 +159,10 @@ impl Pattern {
     /// Whether the path is in the set.
     #[must_use]
     pub fn matches(&self, path: &CanonicalPath, base: &Base) -> bool {
-        let mut walk = Walk::of(path);
+        let mut steps = path.steps();
         self.sets(base).is_some_and(|mut sets| {
-            sets.all(|set| walk.next().is_some_and(|found| set.holds(found))) && walk.ends(self.end)
+            sets.all(|set| steps.next().is_some_and(|found| set.holds(found)))
+                && ends(steps, self.end)
         })
     }
 
@@ -247,11 +248,11 @@ pub(super) fn written_matches(text: &str, path: &CanonicalPath, base: &Base) -> 
     let Ok((anchor, parts)) = beginning(text) else {
         return false;
     };
-    let mut walk = Walk::of(path);
+    let mut steps = path.steps();
     match anchor {
         Beginning::Root => {}
         Beginning::Base => {
-            if base.segments().any(|segment| walk.next() != Some(segment)) {
+            if base.segments().any(|segment| steps.next() != Some(segment)) {
                 return false;
             }
         }
@@ -278,11 +279,20 @@ pub(super) fn written_matches(text: &str, path: &CanonicalPath, base: &Base) -> 
                 continue;
             }
         };
-        if !walk.next().is_some_and(|found| set.holds(found)) {
+        if !steps.next().is_some_and(|found| set.holds(found)) {
             return false;
         }
     }
-    walk.ends(end)
+    ends(steps, end)
+}
+
+/// Whether the steps that remain are what the end takes.
+fn ends(mut steps: Steps<'_>, end: End) -> bool {
+    match end {
+        End::Here => steps.rest().is_empty(),
+        End::Slash => steps.rest() == "/",
+        End::Rest => steps.next().is_some(),
+    }
 }
 
 /// What one segment of a pattern allows.
@@ -338,39 +348,6 @@ fn is_uuid(segment: &str) -> bool {
 /// Decimal digits, as `:int` in the routes of the original's web framework.
 fn is_int(segment: &str) -> bool {
     !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// A path, segment by segment.
-struct Walk<'p> {
-    /// What has not been taken: empty, or with a `/` at its beginning.
-    rest: &'p str,
-}
-
-impl<'p> Walk<'p> {
-    fn of(path: &'p CanonicalPath) -> Self {
-        Self {
-            rest: path.decoded(),
-        }
-    }
-
-    fn next(&mut self) -> Option<&'p str> {
-        let behind = self.rest.strip_prefix('/')?;
-        let length = memchr::memchr(b'/', behind.as_bytes()).unwrap_or(behind.len());
-        let (segment, rest) = behind.split_at(length);
-        if segment.is_empty() {
-            return None;
-        }
-        self.rest = rest;
-        Some(segment)
-    }
-
-    fn ends(mut self, end: End) -> bool {
-        match end {
-            End::Here => self.rest.is_empty(),
-            End::Slash => self.rest == "/",
-            End::Rest => self.next().is_some(),
-        }
-    }
 }
 
 enum Beginning {

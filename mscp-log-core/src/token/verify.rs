@@ -314,8 +314,8 @@ fn decode_signature(encoded: &str) -> Result<[u8; 32], TokenError> {
 
 fn decode_payload<'b>(encoded: &str, scratch: &'b mut Vec<u8>) -> Result<&'b str, TokenError> {
     scratch.clear();
-    URL_SAFE_NO_PAD
-        .decode_vec(encoded, scratch)
+    base64_simd::URL_SAFE_NO_PAD
+        .decode_append(encoded, scratch)
         .map_err(|_| TokenError::Base64("payload"))?;
     std::str::from_utf8(scratch).map_err(|_| TokenError::Claims("they are not UTF-8".to_owned()))
 }
