@@ -29,11 +29,18 @@ use problem::{Kind, Problem};
 pub struct App {
     /// The regions that this node serves, by name.
     pub regions: BTreeMap<String, Region>,
+    /// The ways in.
+    pub ways: push::Ways,
 }
 
 /// The whole API behind its door.
 pub fn router(app: Arc<App>, door: Door, health: Arc<Health>) -> Router {
-    let below_base: Router<Arc<App>> = Router::new().merge(auth::routes()).merge(admin::routes()).merge(query::routes());
+    let ways = app.ways.clone();
+    let below_base: Router<Arc<App>> = Router::new()
+        .merge(auth::routes())
+        .merge(admin::routes())
+        .merge(push::routes(ways.clone()))
+        .merge(query::routes());
     let below_base = below_base.with_state(app);
     let inside = match door.base().prefix() {
         "" => below_base,
@@ -41,6 +48,7 @@ pub fn router(app: Arc<App>, door: Door, health: Arc<Health>) -> Router {
     };
     let inside = inside
         .merge(health::routes(health))
+        .merge(push::grpc_routes(ways))
         .fallback(nothing_here)
         .layer(CatchPanicLayer::custom(fault));
     Arc::new(door).guard(inside)

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::access::Door;
 use crate::api::health::{Check, Health};
 use crate::api::listen::{self, TlsError, TlsFiles};
+use crate::api::push::Ways;
 use crate::api::{self, App};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
 use crate::buffer::{AppendError, Buffer};
 use crate::config::{self, Config};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
+use crate::ingest::push::Push;
 use crate::query::Region;
 use crate::ship;
 use crate::store::Store;
@@ -133,6 +135,12 @@ impl Node {
             });
         };
 
+        let push = Push::open(&config, Arc::clone(&buffer) as Arc<dyn Buffer>);
+        let push = push.map_err(|error| NodeError::Setting {
+            key: "push.region",
+            reason: error.to_string(),
+        })?;
+
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
         let mut workers = JoinSet::new();
         let mut listeners = JoinSet::new();
@@ -168,6 +176,11 @@ impl Node {
         });
         let app = Arc::new(App {
             regions: regions.collect(),
+            ways: Ways {
+                push: Arc::new(push),
+                otlp: config.otlp.enabled,
+                version: config.elasticsearch.version,
+            },
         });
         let service = api::router(app, door, health);
         if let Some(files) = &tls {

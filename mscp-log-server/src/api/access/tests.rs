@@ -79,6 +79,11 @@ impl House {
         issued.unwrap().token
     }
 
+    /// The whole house, for what [`House::send`] does not show.
+    pub(in crate::api) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(in crate::api) async fn send(
         &self,
         request: HttpRequest<Body>,
