@@ -1,6 +1,5 @@
 //! `check`: the whole configuration, read and judged before a node uses it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -150,21 +149,7 @@ fn reach(config: &Config) -> Vec<ConfigError> {
     {
         fault("http.tls_key", format!("{}: {error}", file.display()));
     }
-    let secrets = config
-        .auth
-        .master_key_file
-        .iter()
-        .map(|file| ("auth.master_key_file", file));
-    let platform = config
-        .auth
-        .platform_keys
-        .iter()
-        .map(|file| ("auth.platform_keys", file));
-    for (key, file) in secrets.chain(platform) {
-        if let Err(error) = fs::read(file) {
-            fault(key, format!("{}: {error}", file.display()));
-        }
-    }
+    errors.extend(crate::identity::check_secrets(&config.auth));
     errors
 }
 

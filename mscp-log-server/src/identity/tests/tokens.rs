@@ -346,7 +346,7 @@ async fn tokens_of_the_platform_verify_and_are_no_accounts_of_ours() {
 
 #[test]
 fn every_access_list_of_the_guide_can_be_asked_for() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tokens.md");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tokens.md");
     let guide = std::fs::read_to_string(file).unwrap();
     let sent = guide
         .split("-d '")
