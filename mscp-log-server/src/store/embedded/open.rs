@@ -267,3 +267,34 @@ fn merge_policy() -> LogMergePolicy {
     policy.set_del_docs_ratio_before_merge(0.3);
     policy
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn however_many_days_are_written_few_writers_and_few_partitions_are_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(Catalog::open(folder.path()).unwrap());
+        let mut open = OpenPartitions::new(catalog, 0);
+        for day in 1..=28 {
+            let name = format!("2018.01.{day:02}");
+            if !open.has_room_for(&name) {
+                open.commit().unwrap();
+            }
+            let partition = open.writing(&name).unwrap();
+            // As after any write: only a commit lets go of the writer.
+            partition.dirty = true;
+            let writers = open.open.values().filter(|it| it.writer.is_some()).count();
+            assert!(writers <= MAX_WRITERS && open.open.len() <= MAX_OPEN);
+        }
+        open.commit().unwrap();
+        for day in 1..=28 {
+            open.reading(&format!("2018.01.{day:02}")).unwrap();
+            assert!(open.open.len() <= MAX_OPEN);
+        }
+        open.close_idle(Instant::now() + IDLE);
+        assert!(open.open.is_empty());
+    }
+}
