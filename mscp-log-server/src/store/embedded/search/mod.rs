@@ -17,6 +17,8 @@ mod term_scan;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod oracle_aggs;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

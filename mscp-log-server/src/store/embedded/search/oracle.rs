@@ -26,7 +26,7 @@ const WORDS: &[&str] = &[
     "error", "Error", "errors", "time", "timeout", "out", "get", "GET", "日志", "a", "b", "12",
     "web-1",
 ];
-const NAMES: &[&str] = &["shop", "Shop", "web", "web-1", "default", "error", "12", ""];
+pub(super) const NAMES: &[&str] = &["shop", "Shop", "web", "web-1", "default", "error", "12", ""];
 const KEYWORDS: &[&str] = &[
     "namespace",
     "pod",
@@ -37,10 +37,10 @@ const KEYWORDS: &[&str] = &[
     "log.file.path",
 ];
 
-struct Stored {
-    id: String,
-    index: String,
-    source: Value,
+pub(super) struct Stored {
+    pub(super) id: String,
+    pub(super) index: String,
+    pub(super) source: Value,
 }
 
 fn message() -> BoxedStrategy<String> {
@@ -265,7 +265,10 @@ fn query() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-fn store(folder: &tempfile::TempDir, documents: &[Stored]) -> Vec<Arc<PartitionSnapshot>> {
+pub(super) fn store(
+    folder: &tempfile::TempDir,
+    documents: &[Stored],
+) -> Vec<Arc<PartitionSnapshot>> {
     let texts: Vec<String> = documents.iter().map(|d| d.source.to_string()).collect();
     DAYS.iter()
         .map(|day| {
@@ -284,7 +287,7 @@ fn store(folder: &tempfile::TempDir, documents: &[Stored]) -> Vec<Arc<PartitionS
         .collect()
 }
 
-fn stored(runner: &mut TestRunner, count: u64) -> Vec<Stored> {
+pub(super) fn stored(runner: &mut TestRunner, count: u64) -> Vec<Stored> {
     (0..count)
         .map(|n| {
             let mut source = document().new_tree(runner).unwrap().current();
@@ -304,7 +307,7 @@ fn stored(runner: &mut TestRunner, count: u64) -> Vec<Stored> {
         .collect()
 }
 
-fn context() -> SearchContext {
+pub(super) fn context() -> SearchContext {
     SearchContext {
         now_ms: NOW_MS,
         deadline: None,
