@@ -12,13 +12,14 @@ use mscp_log_core::query::wildcard::fits;
 use serde_json::{Map, Value, json};
 use tantivy::DocId;
 use tantivy::columnar::StrColumn;
+use tantivy::query::{EnableScoring, Query as _, Weight};
 
 use super::super::ids::DocumentId;
 use super::super::partition::PartitionSnapshot;
 use super::super::schema::INDEX;
-use super::collect::Found;
+use super::collect::{Found, contains};
 use super::columns::Values;
-use super::compile::{Compiler, wrong_date};
+use super::compile::{Compiled, Compiler, wrong_date};
 use super::error::EsError;
 use super::highlight::Highlighter;
 use super::sort::{Plan, no_columns};
@@ -32,6 +33,8 @@ pub(crate) struct Page<'a> {
     pub(crate) from: usize,
     pub(crate) compiler: Compiler<'a>,
     pub(crate) highlighter: Option<Highlighter>,
+    /// The queries that have names.
+    pub(crate) named: Vec<(String, Compiled)>,
 }
 
 /// What hits show besides their source.
@@ -46,6 +49,7 @@ struct Shown {
 struct Opened {
     index: Option<StrColumn>,
     values: Vec<Values>,
+    named: Vec<Box<dyn Weight>>,
 }
 
 impl Opened {
@@ -96,6 +100,13 @@ impl Page<'_> {
                 .iter()
                 .map(|(_, target, _)| Values::open(segment, target))
                 .collect::<Result<_, _>>()?,
+            named: self
+                .named
+                .iter()
+                .map(|(_, query)| {
+                    query.weight(EnableScoring::disabled_from_searcher(&snapshot.searcher))
+                })
+                .collect::<tantivy::Result<_>>()?,
         })
     }
 
@@ -120,6 +131,10 @@ impl Page<'_> {
         if search.seq_no_primary_term == Some(true) {
             hit.insert("_seq_no".to_owned(), json!(0));
             hit.insert("_primary_term".to_owned(), json!(1));
+        }
+        let matched = self.matched(snapshot, found, segment)?;
+        if !matched.is_empty() {
+            hit.insert("matched_queries".to_owned(), json!(matched));
         }
         if self.order.shown {
             let values = self.order.values(&found.values, &id);
@@ -165,6 +180,24 @@ impl Page<'_> {
             hit.insert("fields".to_owned(), Value::Object(fields));
         }
         Ok(Value::Object(hit))
+    }
+
+    /// The names of the queries that a hit matches.
+    fn matched(
+        &self,
+        snapshot: &PartitionSnapshot,
+        found: &Found,
+        opened: &Opened,
+    ) -> Result<Vec<&str>, EsError> {
+        let segment = snapshot.searcher.segment_reader(found.address.segment_ord);
+        let mut names = Vec::new();
+        for ((name, _), weight) in self.named.iter().zip(&opened.named) {
+            let mut scorer = weight.scorer(segment, 1.0)?;
+            if contains(scorer.as_mut(), found.address.doc_id) {
+                names.push(name.as_str());
+            }
+        }
+        Ok(names)
     }
 
     /// `docvalue_fields`

@@ -162,6 +162,10 @@ pub fn answer(
     if context.count_only {
         return Ok(json!({"count": collected.total, "_shards": shards()}));
     }
+    let mut named = Vec::new();
+    for query in search.query.iter().chain(&search.post_filter) {
+        named.extend(compiler.named(query)?);
+    }
     let page = fetch::Page {
         snapshots,
         search,
@@ -169,6 +173,7 @@ pub fn answer(
         from,
         compiler,
         highlighter: highlight::Highlighter::new(search)?,
+        named,
     };
     let hits = page.hits(&collected.hits)?;
     Ok(body(search, &order, &counting, collected, hits, started))

@@ -679,3 +679,25 @@ fn only_the_indices_that_are_asked_for_are_seen() {
     assert_eq!(other("logstash-http-local-2026.11.23"), (3, 1));
     assert_eq!(other("logstash-http-other-2026.11.23"), (0, 0));
 }
+
+#[test]
+fn a_hit_says_which_named_queries_it_matches() {
+    let found = found(&json!({"sort": "seq", "query": {"bool": {
+        "must": [{"term": {"namespace": {"value": "shop", "_name": "shop"}}}],
+        "should": [{"match": {"message": {"query": "refused", "_name": "refused"}}}],
+    }}}));
+    let names: Vec<&Value> = found["hits"]["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| &hit["matched_queries"])
+        .collect();
+    assert_eq!(
+        names,
+        [
+            &json!(["shop", "refused"]),
+            &json!(["shop"]),
+            &json!(["shop"])
+        ]
+    );
+}

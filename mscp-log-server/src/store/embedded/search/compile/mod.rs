@@ -45,6 +45,25 @@ impl Compiler<'_> {
         self.at_depth(query, 0)
     }
 
+    /// The queries within `query`, itself too, that have names.
+    pub(crate) fn named(&self, query: &Query) -> Result<Vec<(String, Compiled)>, EsError> {
+        let mut named = Vec::new();
+        if let Some(name) = &query.name {
+            named.push((name.clone(), self.compile(query)?));
+        }
+        match &query.clause {
+            Clause::Bool(clauses) => {
+                let required = clauses.must.iter().chain(&clauses.filter);
+                for clause in required.chain(&clauses.should).chain(&clauses.must_not) {
+                    named.extend(self.named(clause)?);
+                }
+            }
+            Clause::ConstantScore { filter } => named.extend(self.named(filter)?),
+            _ => {}
+        }
+        Ok(named)
+    }
+
     fn at_depth(&self, query: &Query, depth: usize) -> Result<Compiled, EsError> {
         if depth > MAX_DEPTH {
             return Err(EsError::refused_request(format!(
