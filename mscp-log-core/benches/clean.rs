@@ -20,12 +20,12 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn container_name(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| container::docker(divan::black_box(NAME), ""));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn container_name_by_the_regex_crate(bencher: Bencher<'_, '_>) {
     let original = regex::Regex::new(ORIGINAL).expect("the expression is well-formed");
     let mut places = original.capture_locations();
@@ -36,7 +36,7 @@ fn container_name_by_the_regex_crate(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn journal_entry_to_encoded_document(bencher: Bencher<'_, '_>) {
     let (beats, redaction) = (Beats::default(), Redaction::none());
     let stamp = Stamp {
@@ -68,7 +68,7 @@ fn journal_entry_to_encoded_document(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn journal_entry_parsed(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         let bytes = divan::black_box(ENTRY.as_bytes());
@@ -76,7 +76,7 @@ fn journal_entry_parsed(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn event_id_of_a_cursor(bencher: Bencher<'_, '_>) {
     let cursor = &ENTRY[13..142];
     bencher.bench_local(|| {
@@ -86,7 +86,7 @@ fn event_id_of_a_cursor(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn journal_entry_through_a_json_tree_and_back(bencher: Bencher<'_, '_>) {
     let mut out = Vec::new();
     bencher.bench_local(|| {
@@ -118,7 +118,7 @@ fn pushed_body_of_100_records(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn document_read_back(bencher: Bencher<'_, '_>) {
     let stored = r#"{"@timestamp":"2017-05-09T09:59:23.862Z","realtime_us":1494323963862751,"event_id":"465fe70a12aec9bb249f0ddd23d0c154","message":"2017-05-09 09:59:23.854320 I | flags: recognized and used environment variable","index":"logstash-journalbeat-kvm-009660_novalocal","region":"local","zone":"default","hostname":"kvm-009660.novalocal","container":"kube-controller-manager","containerid":"905f3855","container_id":"8eaed0ef7fdc","controler":"kube-controller-manager-kvm","podid":"009660","pod":"kube-controller-manager-kvm-009660","namespace":"kube-system","uuid":"7cc96a847ece6fad70a98b9db56bd08d","resourceid":"01130b8b","stream":"stderr","ingest_us":1494323964000005,"seq":4}"#;
     bencher.bench_local(|| {

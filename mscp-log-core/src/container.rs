@@ -112,9 +112,13 @@ fn dotted_at(name: &str, start: usize) -> Option<Name<'_>> {
     let pod = containerid_end + 1;
     let pod_end = run(bytes, pod, LABEL);
     expect(bytes, pod, pod_end, b'_')?;
-    let hyphen = pod + memchr::memrchr(b'-', &bytes[pod..pod_end])?;
+    // What is behind the last hyphen has no capital letter in it.
+    let hyphen = pod
+        + bytes[pod..pod_end]
+            .iter()
+            .rposition(|byte| CLASS[usize::from(*byte)] & WORD == 0)?;
     let podid = hyphen + 1;
-    if hyphen == pod || podid == pod_end || run(bytes, podid, WORD) != pod_end {
+    if bytes[hyphen] != b'-' || hyphen == pod || podid == pod_end {
         return None;
     }
     let namespace = pod_end + 1;
@@ -146,14 +150,11 @@ fn dotted_at(name: &str, start: usize) -> Option<Name<'_>> {
 /// Where the bytes of `class` from `start` on end.
 #[inline]
 fn run(bytes: &[u8], start: usize, class: u8) -> usize {
-    let mut place = start;
-    while let Some(byte) = bytes.get(place) {
-        if CLASS[usize::from(*byte)] & class == 0 {
-            break;
-        }
-        place += 1;
-    }
-    place
+    let rest = &bytes[start..];
+    let other = rest
+        .iter()
+        .position(|byte| CLASS[usize::from(*byte)] & class == 0);
+    start + other.unwrap_or(rest.len())
 }
 
 /// The part is not empty and `delimiter` is behind it.

@@ -350,7 +350,7 @@ mod tests {
     use super::super::testing::{APP, push};
     use super::*;
 
-    fn request(records: Value) -> Value {
+    fn request(records: &Value) -> Value {
         json!({"resourceLogs": [{
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
             "scopeLogs": [{"scope": {"name": "lib", "version": "1"}, "logRecords": records}],
@@ -370,7 +370,7 @@ mod tests {
     }
 
     fn full() -> Value {
-        request(json!([{
+        request(&json!([{
             "timeUnixNano": now(), "severityNumber": 13, "body": {"stringValue": "slow"},
             "traceId": "0AF7651916CD43DD8448EB211C80319C", "spanId": "b7ad6b7169203331",
             "attributes": [
@@ -426,7 +426,7 @@ mod tests {
         let (push, memory) = push();
         let taken = send_json(
             &push,
-            &request(json!([
+            &request(&json!([
                 {"timeUnixNano": "1000", "body": {"stringValue": "long past"}},
                 {"timeUnixNano": now(), "body": {"stringValue": "good"}},
                 {"timeUnixNano": now(), "body": {"stringValue": "x".repeat(101)}},
@@ -442,9 +442,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_whose_records_have_times_is_the_same_when_it_comes_again() {
         let (push, memory) = push();
-        let without = request(json!([{"body": {"stringValue": "x"}}]));
+        let without = request(&json!([{"body": {"stringValue": "x"}}]));
         let observed =
-            request(json!([{"observedTimeUnixNano": now(), "body": {"stringValue": "x"}}]));
+            request(&json!([{"observedTimeUnixNano": now(), "body": {"stringValue": "x"}}]));
         for request in [&without, &without, &observed, &observed] {
             send_json(&push, request).await.unwrap();
         }
@@ -459,7 +459,7 @@ mod tests {
     async fn a_body_that_is_a_structure_is_its_json() {
         let (push, memory) = push();
         let body = json!({"kvlistValue": {"values": [{"key": "a", "value": {"intValue": 1}}]}});
-        send_json(&push, &request(json!([{"body": body}])))
+        send_json(&push, &request(&json!([{"body": body}])))
             .await
             .unwrap();
         assert_eq!(memory.records()[0]["message"], r#"{"a":1}"#);

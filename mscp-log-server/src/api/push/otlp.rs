@@ -162,14 +162,14 @@ pub(super) async fn over_grpc(
             Code::InvalidArgument,
             "expected the app's UUID in the metadata appid".to_owned(),
         ))?;
-        let appid = parse_appid(appid).map_err(grpc_status)?;
-        check_grant(&caller, &appid).map_err(grpc_status)?;
+        let appid = parse_appid(appid).map_err(|problem| grpc_status(&problem))?;
+        check_grant(&caller, &appid).map_err(|problem| grpc_status(&problem))?;
         let bodies = ways.push.bodies();
         let received = bodies.read(&headers, body).await;
-        let received = received.map_err(|error| grpc_status(problem(error.into())))?;
+        let received = received.map_err(|error| grpc_status(&problem(error.into())))?;
         let (encoding, received) = unframed(&headers, received)?;
         let received = bodies.decompress(encoding, received).await;
-        let received = received.map_err(|error| grpc_status(problem(error.into())))?;
+        let received = received.map_err(|error| grpc_status(&problem(error.into())))?;
         otlp::take(
             &ways.push,
             caller.subject,
@@ -178,7 +178,7 @@ pub(super) async fn over_grpc(
             received,
         )
         .await
-        .map_err(|error| grpc_status(refused(error)))
+        .map_err(|error| grpc_status(&refused(error)))
     };
     match called.await {
         Ok(taken) => {
@@ -210,7 +210,7 @@ fn grpc(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-fn grpc_status(problem: Problem) -> (Code, String) {
+fn grpc_status(problem: &Problem) -> (Code, String) {
     let code = match problem.kind() {
         Kind::TooManyRequests | Kind::TooLarge => Code::ResourceExhausted,
         kind => Code::of(kind),
