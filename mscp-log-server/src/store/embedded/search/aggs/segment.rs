@@ -23,6 +23,10 @@ use super::table::{Budget, Table};
 /// The key of documents without a value, where those are counted.
 const MISSING: u64 = u64::MAX;
 
+/// Bytes that the buckets of `min_doc_count: 0` may take in one segment: there
+/// is one for each term of the field below each bucket above.
+const MAX_EMPTY_BYTES: usize = 64 * 1024 * 1024;
+
 /// The queries of a plan's filters over one partition.
 #[derive(Default)]
 pub(crate) struct Weights(Vec<Box<dyn Weight>>);
@@ -545,7 +549,7 @@ impl<'a> Collecting<'a> {
                 if terms.min_doc_count == 0
                     && let Values::Keywords(keywords) = &values
                 {
-                    let mut budget = Budget::new(usize::MAX);
+                    let mut budget = Budget::new(MAX_EMPTY_BYTES);
                     for parent in 0..parents as u32 {
                         for place in keywords.places() {
                             table.bucket(parent, place, &mut budget)?;
