@@ -73,24 +73,48 @@ pub(super) fn open(folder: &Path) -> EmbeddedStore {
     EmbeddedStore::open(folder, Settings::default()).unwrap()
 }
 
-/// The folder as a crash at this moment would leave it.
+/// The folder as a crash at this moment would leave it. Merges go on while it
+/// is copied, so it is copied until nothing changed meanwhile.
 pub(super) fn crashed(folder: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(folder, copy.path());
-    copy
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
+    loop {
+        let before = state(folder);
+        let copy = tempfile::tempdir().unwrap();
+        if copy_folder(folder, copy.path()).is_ok()
+            && before.is_ok_and(|it| state(folder).is_ok_and(|now| now == it))
+        {
+            return copy;
         }
     }
+}
+
+/// Every file's path and length, and what the commits say.
+fn state(folder: &Path) -> std::io::Result<BTreeMap<std::path::PathBuf, (u64, Vec<u8>)>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(state(&path)?);
+        } else {
+            let json = path.extension().is_some_and(|it| it == "json");
+            let text = if json { fs::read(&path)? } else { Vec::new() };
+            files.insert(path.clone(), (fs::metadata(&path)?.len(), text));
+        }
+    }
+    Ok(files)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
