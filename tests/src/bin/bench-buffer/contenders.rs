@@ -13,7 +13,7 @@ use mscp_log_server::buffer::{Buffer as _, ConsumeError};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     Ours,
     Fjall,
     WalDb,
@@ -21,10 +21,10 @@ pub enum Kind {
     Okaywal,
 }
 
-pub type Append = Box<dyn Fn(Vec<Bytes>) + Send + Sync>;
+pub(crate) type Append = Box<dyn Fn(Vec<Bytes>) + Send + Sync>;
 
 impl Kind {
-    pub const ALL: &[Self] = &[
+    pub(crate) const ALL: &[Self] = &[
         Self::Ours,
         Self::Fjall,
         Self::WalDb,
@@ -32,7 +32,7 @@ impl Kind {
         Self::Okaywal,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Fjall => "fjall",
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-pub fn open(kind: Kind, dir: &Path) -> Append {
+pub(crate) fn open(kind: Kind, dir: &Path) -> Append {
     match kind {
         Kind::Ours => ours(dir),
         Kind::Fjall => {
@@ -62,7 +62,7 @@ pub fn open(kind: Kind, dir: &Path) -> Append {
         Kind::WalDb => {
             let wal = wal_db_at(dir);
             Box::new(move |records| {
-                wal.append_and_sync(&one(&records)).unwrap();
+                let _at = wal.append_and_sync(&one(&records)).unwrap();
             })
         }
         Kind::OpenWal => {
@@ -86,7 +86,7 @@ pub fn open(kind: Kind, dir: &Path) -> Append {
 }
 
 /// The numbers of the appends that are in `dir`.
-pub fn read(kind: Kind, dir: &Path) -> Vec<u32> {
+pub(crate) fn read(kind: Kind, dir: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     match kind {
         Kind::Ours => {
