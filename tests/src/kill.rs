@@ -5,6 +5,7 @@
 //! a request with the same key and body until it is acknowledged.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ pub struct Outcome {
     pub unanswered: u64,
     /// How often the node was killed.
     pub kills: u32,
+    /// How often once more while it started again.
+    pub kills_while_starting: u32,
     /// How long the pushing took, restarts included.
     pub pushing: Duration,
     /// The longest start, until it listened.
@@ -108,12 +111,16 @@ pub async fn run(plan: Plan, data: &Path) -> Outcome {
         .map(|_| tokio::spawn(client(Arc::clone(&progress), place_now.clone(), from_us)))
         .collect();
 
-    for (after, pause) in moments(plan) {
-        reached(&progress, after).await;
-        tokio::time::sleep(pause).await;
+    for moment in moments(plan) {
+        reached(&progress, moment.acknowledged).await;
+        tokio::time::sleep(moment.later).await;
         place.send_replace(None);
         node.kill();
         outcome.kills += 1;
+        if let Some(into) = moment.again {
+            kill_while_starting(data, into).await;
+            outcome.kills_while_starting += 1;
+        }
         eprintln!(
             "kill {} of {}: {} of {} records acknowledged",
             outcome.kills,
@@ -140,21 +147,51 @@ pub async fn run(plan: Plan, data: &Path) -> Outcome {
     outcome
 }
 
-/// When to kill: so many records acknowledged, and a little later. Sorted; the
-/// last at the end of all.
-fn moments(plan: Plan) -> Vec<(u64, Duration)> {
+/// When to kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment {
+    /// So many records are acknowledged,
+    acknowledged: u64,
+    /// and a little later.
+    later: Duration,
+    /// Then once more, so long into the start that follows.
+    again: Option<Duration>,
+}
+
+/// Sorted; the last is at the end of all.
+fn moments(plan: Plan) -> Vec<Moment> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut moments: Vec<_> = (1..=plan.kills)
-        .map(|kill| {
-            let after = match kill == plan.kills {
+        .map(|kill| Moment {
+            acknowledged: match kill == plan.kills {
                 true => plan.records,
                 false => random.random_range(0..plan.records),
-            };
-            (after, Duration::from_micros(random.random_range(0..50_000)))
+            },
+            later: Duration::from_micros(random.random_range(0..50_000)),
+            again: random
+                .random_bool(0.5)
+                .then(|| Duration::from_micros(random.random_range(0..100_000))),
         })
         .collect();
     moments.sort_unstable();
     moments
+}
+
+/// A node that is killed while it starts must leave what the next one can read.
+async fn kill_while_starting(data: &Path, into: Duration) {
+    let mut node = Command::new(process::binary())
+        .arg("serve")
+        .arg("--data")
+        .arg(data)
+        .args(["--listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary can be executed");
+    tokio::time::sleep(into).await;
+    node.kill().expect("a child can be killed");
+    node.wait().expect("a child can be waited for");
 }
 
 async fn start(data: &Path, outcome: &mut Outcome) -> Node {

@@ -48,10 +48,11 @@ async fn main() -> ExitCode {
     let data = arguments.data.unwrap_or(temporary.path().to_owned());
     let outcome = kill::run(plan, &data).await;
     println!(
-        "{} records acknowledged in {:.1} s through {} kills, {} requests repeated, {} of them after no answer; longest start {:.2} s",
+        "{} records acknowledged in {:.1} s through {} kills and {} more while it started, {} requests repeated, {} of them after no answer; longest start {:.2} s",
         outcome.acknowledged,
         outcome.pushing.as_secs_f64(),
         outcome.kills,
+        outcome.kills_while_starting,
         outcome.retries,
         outcome.unanswered,
         outcome.longest_start.as_secs_f64(),
