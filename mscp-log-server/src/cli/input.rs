@@ -45,6 +45,13 @@ pub(super) fn allow(text: &str) -> Result<Value, String> {
         "expected METHOD[,METHOD..] URL, as in 'POST {mscp_api_url}/apps/{appid:uuid}/log'",
     )?;
     let methods: Vec<&str> = methods.split(',').collect();
+    // An access list may hold words that are no methods and grant nothing;
+    // what is written here is meant to grant something.
+    for method in &methods {
+        method
+            .parse::<mscp_log_core::access::Method>()
+            .map_err(|error| error.to_string())?;
+    }
     let entry = json!([{"method": methods, "url": [url.trim()]}]);
     serde_json::from_value::<mscp_log_core::access::Access>(entry.clone())
         .map_err(|error| error.to_string())?;

@@ -1,18 +1,20 @@
 //! The command line: what can be said, and which room does it.
 //!
 //! Commands speak to a running node through the client library over the
-//! public API, but for `check` and what works on files. Exit
+//! public API, but for `serve`, `demo`, `check` and what works on files. Exit
 //! codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
 mod check;
 mod connection;
+mod demo;
 mod files;
 mod input;
 mod login;
 mod output;
 mod push;
 mod search;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ use connection::Connection;
 )]
 #[command(after_help = "\
 Begin with:
+  mscp-log demo                              a node with sample data, and commands to try
+  mscp-log serve --data /var/lib/mscp-log    a node
   mscp-log login --url http://127.0.0.1:8300 admin@localhost
   mscp-log push --app caa0c2f0-1116-495f-8f09-3cd023cc14a2 /var/log/syslog
   mscp-log search 'error' --since 1h
@@ -46,6 +50,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a node.
+    Serve(serve::Serve),
+    /// Run a node on a fresh data folder, with a sample application, to try things out.
+    Demo(demo::Demo),
     /// Read the whole configuration and say every error with its key.
     Check(check::Check),
     /// Sign in, and keep a root token in your configuration folder.
@@ -158,6 +166,8 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     let connection = &arguments.connection;
     match arguments.command {
+        Command::Serve(serve) => Box::pin(serve.run()).await,
+        Command::Demo(demo) => Box::pin(demo.run()).await,
         Command::Check(check) => check.run(connection.json),
         Command::Login(login) => login.run(connection).await,
         Command::Logout => login::logout(connection),
