@@ -1,3 +1,10 @@
-//! Scenarios on the real binary.
+//! Scenarios against the real binary, each with a data folder of its own.
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+#![forbid(unsafe_code)]
 
 mod kill;
+mod lifecycle;
+mod push;
+mod restriction;
+mod support;
+mod tokens;

@@ -1,0 +1,277 @@
+//! Who sees what: a restricted token must not be able to tell whether
+//! documents outside its restriction exist.
+
+use serde_json::{Value, json};
+
+use crate::support::Scene;
+
+const INDEX: &str = "logstash-journalbeat-node-1-2026.11.20";
+
+fn document(place: usize, namespace: &str) -> Value {
+    let level = ["info", "warn", "error"][place % 3];
+    json!({
+        "@timestamp": format!("2026-11-20T10:{:02}:{:02}.000Z", place / 60 % 60, place % 60),
+        "realtime_us": 1_795_168_800_000_000_u64 + place as u64 * 1_000_000,
+        "seq": 0,
+        "event_id": format!("{place:032x}"),
+        "message": format!("request {place} of {namespace} took {} ms", place * 7 % 100),
+        "index": "logstash-journalbeat-node-1", "type": "container", "region": "local",
+        "namespace": namespace, "pod": format!("{namespace}-{}", place % 4), "level": level,
+        "annotations": {"team": format!("team-{namespace}")},
+        "annotation": [format!("team=team-{namespace}")],
+    })
+}
+
+fn lines(namespaces: &[&str]) -> Vec<Value> {
+    let mut lines = Vec::new();
+    for (offset, namespace) in namespaces.iter().enumerate() {
+        for place in 0..60 {
+            // The first namespace gets the same documents whoever else is there.
+            let place = offset * 1000 + place;
+            lines.push(json!({"create": {"_index": INDEX, "_id": format!("{place:032x}")}}));
+            lines.push(document(place, namespace));
+        }
+    }
+    lines
+}
+
+fn restricted() -> Value {
+    json!([{"method": ["GET", "POST"], "url": ["{mscp_api_url}/local/log/**"],
+            "other": {"log": {"namespace": ["shop"]}}}])
+}
+
+fn bodies() -> Vec<Value> {
+    vec![
+        json!({}),
+        json!({"query": {"match_all": {}}, "size": 100}),
+        json!({"query": {"term": {"namespace": "bank"}}}),
+        json!({"query": {"bool": {"should": [{"match_all": {}}, {"term": {"namespace": "bank"}}]}}}),
+        json!({"query": {"bool": {"must_not": [{"term": {"namespace": "shop"}}]}}}),
+        json!({"query": {"match": {"message": "bank request"}}, "highlight": {"fields": {"message": {}}}}),
+        json!({"query": {"query_string": {"query": "namespace:bank OR request"}}}),
+        json!({"query": {"prefix": {"pod": {"value": "b"}}}}),
+        json!({"query": {"wildcard": {"namespace": {"value": "*"}}}}),
+        json!({"query": {"exists": {"field": "namespace"}}, "track_total_hits": true}),
+        json!({"sort": [{"realtime_us": "desc"}, {"seq": "desc"}], "size": 5}),
+        json!({"sort": ["level"], "size": 7, "from": 3}),
+        json!({"size": 0, "aggs": {"n": {"terms": {"field": "namespace"}}}}),
+        json!({"size": 0, "aggs": {"t": {"terms": {"field": "annotations.team"}}, "p": {"cardinality": {"field": "pod"}}}}),
+        json!({"size": 0, "aggs": {"d": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1m"},
+                "aggs": {"l": {"terms": {"field": "level"}}, "s": {"stats": {"field": "realtime_us"}}}}}}),
+        json!({"size": 0, "aggs": {"f": {"filters": {"filters": {"bank": {"term": {"namespace": "bank"}}, "all": {"match_all": {}}}}}}}),
+        json!({"size": 0, "aggs": {"f": {"filter": {"term": {"namespace": "bank"}}}}}),
+        json!({"post_filter": {"match_all": {}}, "_source": ["namespace"]}),
+    ]
+}
+
+/// The text of the answer without the time it took.
+async fn without_took(
+    scene: &Scene,
+    token: &str,
+    path: &str,
+    content_type: &str,
+    body: String,
+) -> (u16, String) {
+    let response = scene
+        .http
+        .post(format!("{}{path}", scene.node.url))
+        .bearer_auth(token)
+        .header("content-type", content_type)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(place) = rest.find("\"took\":") {
+        let (before, behind) = rest.split_at(place + 7);
+        kept.push_str(before);
+        rest = behind.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    kept.push_str(rest);
+    (status, kept)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_outside_the_restriction_change_no_byte_of_a_restricted_answer() {
+    let (alone, crowded) = tokio::join!(Scene::new(), Scene::new());
+    let stored = alone.bulk(&lines(&["shop"])).await;
+    assert_eq!(
+        (stored.status, &stored.body["errors"]),
+        (200, &json!(false)),
+        "{}",
+        stored.body
+    );
+    let stored = crowded.bulk(&lines(&["shop", "bank", "depot"])).await;
+    assert_eq!(
+        (stored.status, &stored.body["errors"]),
+        (200, &json!(false)),
+        "{}",
+        stored.body
+    );
+    assert_eq!(
+        crowded
+            .count(&crowded.token, json!({"match_all": {}}))
+            .await,
+        180
+    );
+    let tokens = (
+        alone.token_for(restricted()).await,
+        crowded.token_for(restricted()).await,
+    );
+
+    assert_eq!(crowded.count(&tokens.1, json!({"match_all": {}})).await, 60);
+    assert_eq!(
+        crowded
+            .count(&tokens.1, json!({"term": {"namespace": "bank"}}))
+            .await,
+        0
+    );
+
+    let json_type = "application/json";
+    for body in bodies() {
+        for path in [
+            "/api/local/log/_search",
+            "/api/local/log/logstash-*/_search",
+        ] {
+            let first = without_took(&alone, &tokens.0, path, json_type, body.to_string()).await;
+            let second = without_took(&crowded, &tokens.1, path, json_type, body.to_string()).await;
+            assert_eq!(first, second, "for {path} {body}");
+            assert_eq!(first.0, 200, "for {path} {body}: {}", first.1);
+            if let Ok(answer) =
+                serde_json::from_str::<Value>(&second.1.replace("\"took\":", "\"took\":0"))
+            {
+                for hit in answer["hits"]["hits"].as_array().unwrap() {
+                    assert_eq!(hit["_source"]["namespace"], "shop", "for {body}");
+                }
+            }
+        }
+    }
+    for parameters in [
+        "?q=namespace:bank",
+        "?q=*&sort=pod:desc&size=3",
+        "?q=request",
+    ] {
+        let path = format!("/api/local/log/_search{parameters}");
+        let first = without_took(&alone, &tokens.0, &path, json_type, String::new()).await;
+        let second = without_took(&crowded, &tokens.1, &path, json_type, String::new()).await;
+        assert_eq!(first, second, "for {path}");
+        assert_eq!(first.0, 200, "for {path}: {}", first.1);
+    }
+    let several: String = bodies()
+        .iter()
+        .map(|body| format!("{{\"index\":\"logstash-*\"}}\n{body}\n"))
+        .collect();
+    let path = "/api/local/log/_msearch";
+    let ndjson = "application/x-ndjson";
+    let first = without_took(&alone, &tokens.0, path, ndjson, several.clone()).await;
+    let second = without_took(&crowded, &tokens.1, path, ndjson, several).await;
+    assert_eq!(first, second);
+    assert_eq!(first.0, 200, "{}", first.1);
+    assert!(!second.1.contains("bank-"), "{}", second.1);
+    for path in [
+        "/api/local/log",
+        "/api/local/log/_mapping",
+        "/api/local/log/_cluster/health",
+    ] {
+        let first = alone.get(&tokens.0, path).await;
+        let second = crowded.get(&tokens.1, path).await;
+        assert_eq!(
+            (first.status, first.body),
+            (second.status, second.body),
+            "for {path}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_see_past_the_filter_is_refused() {
+    let scene = Scene::new().await;
+    scene.bulk(&lines(&["shop", "bank"])).await;
+    let token = scene.token_for(restricted()).await;
+    for body in [
+        json!({"aggs": {"g": {"global": {}, "aggs": {"n": {"terms": {"field": "namespace"}}}}}}),
+        json!({"aggs": {"n": {"terms": {"field": "namespace", "min_doc_count": 0}}}}),
+        json!({"aggs": {"n": {"significant_terms": {"field": "namespace"}}}}),
+        json!({"suggest": {"s": {"text": "b", "term": {"field": "message"}}}}),
+        json!({"query": {"script": {"script": "true"}}}),
+        json!({"runtime_mappings": {"x": {"type": "keyword"}}}),
+        json!({"query": {"terms": {"namespace": {"index": "x", "id": "1", "path": "n"}}}}),
+        json!({"query": {"more_like_this": {"fields": ["message"], "like": "x"}}}),
+        json!({"query": {"match_all": {}}, "explain": true}),
+        json!({"query": {"match_all": {}}, "profile": true}),
+        json!({"query": {"fuzzy": {"message": "requst"}}}),
+        json!({"query": {"match": {"message": {"query": "requst", "fuzziness": 1}}}}),
+        json!({"query": {"match_phrase_prefix": {"message": "req"}}}),
+        json!({"rescore": {"query": {"rescore_query": {"match_all": {}}}}}),
+    ] {
+        let answer = scene
+            .post(&token, "/api/local/log/_search", body.clone())
+            .await;
+        assert_eq!(answer.status, 403, "for {body}: {}", answer.body);
+    }
+    for path in [
+        "/api/local/log/_cat/indices",
+        "/api/local/log/_stats",
+        &format!("/api/local/log/{INDEX}/_doc/{:032x}", 1000),
+        "/api/local/log/%3Clogstash-%7Bnow%2Fd%7D%3E/_search",
+    ] {
+        let answer = scene.get(&token, path).await;
+        assert!(
+            matches!(answer.status, 400 | 403),
+            "for {path}: {} {}",
+            answer.status,
+            answer.body
+        );
+    }
+    let remote = scene
+        .post(&token, "/api/local/log/other:logs/_search", json!({}))
+        .await;
+    assert_eq!(remote.status, 403, "{}", remote.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_without_the_permission_to_write() {
+    let scene = Scene::new().await;
+    let reader = scene
+        .token_for(json!([{"method": ["GET", "POST", "PUT", "DELETE"], "url": ["{mscp_api_url}/local/log/**"]}]))
+        .await;
+    let written = scene
+        .post(
+            &reader,
+            &format!("/api/local/log/{INDEX}/_doc"),
+            document(1, "shop"),
+        )
+        .await;
+    assert_eq!(written.status, 403, "{}", written.body);
+    let deleted = scene
+        .call(
+            &reader,
+            reqwest::Method::DELETE,
+            &format!("/api/local/log/{INDEX}"),
+            None,
+        )
+        .await;
+    assert_eq!(deleted.status, 403, "{}", deleted.body);
+    let written = scene
+        .post(
+            &scene.token,
+            &format!("/api/local/log/{INDEX}/_doc?refresh=true"),
+            document(1, "shop"),
+        )
+        .await;
+    assert_eq!(written.status, 201, "{}", written.body);
+    assert_eq!(scene.count(&reader, json!({"match_all": {}})).await, 1);
+    let deleted = scene
+        .call(
+            &scene.token,
+            reqwest::Method::DELETE,
+            &format!("/api/local/log/{INDEX}"),
+            None,
+        )
+        .await;
+    assert_eq!(deleted.status, 200, "{}", deleted.body);
+    assert_eq!(scene.count(&reader, json!({"match_all": {}})).await, 0);
+}
