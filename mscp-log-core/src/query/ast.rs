@@ -682,7 +682,7 @@ pub enum CompositeKind {
         field: String,
     },
     /// Dates by interval.
-    DateHistogram(DateHistogram),
+    DateHistogram(Box<DateHistogram>),
     /// Numbers by width.
     Histogram {
         /// The field.

@@ -103,7 +103,7 @@ impl Formats {
                     match part {
                         Part::Literal(character) => written.push(*character),
                         Part::Field(letter, width) => {
-                            write_field(&mut written, *letter, *width, &local, offset)
+                            write_field(&mut written, *letter, *width, &local, offset);
                         }
                     }
                 }
@@ -376,10 +376,10 @@ fn read_pattern(parts: &[Part], text: &str) -> Option<Written> {
         let most = if width == 1 { 2 } else { width };
         match letter {
             'y' | 'u' if width == 2 => {
-                written.year = Some(2000 + i32::try_from(reader.number(2, 2)?).ok()?)
+                written.year = Some(2000 + i32::try_from(reader.number(2, 2)?).ok()?);
             }
             'y' | 'u' => {
-                written.year = Some(i32::try_from(reader.number(width.min(4), width.max(4))?).ok()?)
+                written.year = Some(i32::try_from(reader.number(width.min(4), width.max(4))?).ok()?);
             }
             'M' if width == 3 => {
                 let name = reader.0.get(..3)?;
@@ -394,7 +394,7 @@ fn read_pattern(parts: &[Part], text: &str) -> Option<Written> {
             'H' => written.hour = Some(reader.number(width, most)?),
             'h' => {
                 written.hour =
-                    Some(reader.number(width, most)?).filter(|hour| (1..=12).contains(hour))
+                    Some(reader.number(width, most)?).filter(|hour| (1..=12).contains(hour));
             }
             'm' => written.minute = Some(reader.number(width, most)?),
             's' => written.second = Some(reader.number(width, most)?),

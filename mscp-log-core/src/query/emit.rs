@@ -256,7 +256,7 @@ fn highlight(into: &mut Object<'_>, from: &Highlight) {
         &from.fields,
         |out, (field, settings)| {
             object(out, |into| {
-                into.object(field, |into| highlight_settings(into, settings))
+                into.object(field, |into| highlight_settings(into, settings));
             });
         },
     );
@@ -311,19 +311,19 @@ fn clause(into: &mut Object<'_>, from: &Query) {
         Clause::MatchAll => into.object("match_all", |into| common(into, from)),
         Clause::MatchNone => into.object("match_none", |into| common(into, from)),
         Clause::Match(inner) => of_field(into, "match", &inner.field, from, |into| {
-            matching(into, inner)
+            matching(into, inner);
         }),
         Clause::MatchBoolPrefix(inner) => {
             of_field(into, "match_bool_prefix", &inner.field, from, |into| {
-                matching(into, inner)
+                matching(into, inner);
             });
         }
         Clause::MatchPhrase(inner) => of_field(into, "match_phrase", &inner.field, from, |into| {
-            phrase(into, inner)
+            phrase(into, inner);
         }),
         Clause::MatchPhrasePrefix(inner) => {
             of_field(into, "match_phrase_prefix", &inner.field, from, |into| {
-                phrase(into, inner)
+                phrase(into, inner);
             });
         }
         Clause::MultiMatch(inner) => into.object("multi_match", |into| {
@@ -332,10 +332,10 @@ fn clause(into: &mut Object<'_>, from: &Query) {
         }),
         Clause::Term(inner) => of_field(into, "term", &inner.field, from, |into| term(into, inner)),
         Clause::Prefix(inner) => {
-            of_field(into, "prefix", &inner.field, from, |into| term(into, inner))
+            of_field(into, "prefix", &inner.field, from, |into| term(into, inner));
         }
         Clause::Wildcard(inner) => of_field(into, "wildcard", &inner.field, from, |into| {
-            term(into, inner)
+            term(into, inner);
         }),
         Clause::Regexp {
             term: inner,
@@ -368,7 +368,7 @@ fn clause(into: &mut Object<'_>, from: &Query) {
             common(into, from);
         }),
         Clause::Range(inner) => {
-            of_field(into, "range", &inner.field, from, |into| range(into, inner))
+            of_field(into, "range", &inner.field, from, |into| range(into, inner));
         }
         Clause::Bool(inner) => into.object("bool", |into| {
             boolean(into, inner);
@@ -506,10 +506,10 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
     match from {
         AggregationKind::Terms(inner) => into.object("terms", |into| terms(into, inner)),
         AggregationKind::DateHistogram(inner) => {
-            into.object("date_histogram", |into| date_histogram(into, inner))
+            into.object("date_histogram", |into| date_histogram(into, inner));
         }
         AggregationKind::Histogram(inner) => {
-            into.object("histogram", |into| histogram(into, inner))
+            into.object("histogram", |into| histogram(into, inner));
         }
         AggregationKind::Range(inner) => into.object("range", |into| ranges(into, inner)),
         AggregationKind::DateRange(inner) => into.object("date_range", |into| ranges(into, inner)),
@@ -524,21 +524,21 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
                 into.object("filters", |into| {
                     filters
                         .iter()
-                        .for_each(|(name, inner)| query(into.key(name), inner))
+                        .for_each(|(name, inner)| query(into.key(name), inner));
                 });
             } else {
                 list(into.key("filters"), filters, |out, (_, inner)| {
-                    query(out, inner)
+                    query(out, inner);
                 });
             }
             into.text("other_bucket_key", other_bucket_key.as_deref());
             into.flag("other_bucket", *other_bucket);
         }),
         AggregationKind::Composite(inner) => {
-            into.object("composite", |into| composite(into, inner))
+            into.object("composite", |into| composite(into, inner));
         }
         AggregationKind::Missing { field } => {
-            into.object("missing", |into| into.text("field", Some(field)))
+            into.object("missing", |into| into.text("field", Some(field)));
         }
         AggregationKind::Cardinality {
             metric: inner,
@@ -555,7 +555,7 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
             metric(into, inner);
             if let Some(percents) = percents {
                 list(into.key("percents"), percents, |out, number| {
-                    out.push_str(&number.0)
+                    out.push_str(&number.0);
                 });
             }
             into.flag("keyed", *keyed);
@@ -573,7 +573,7 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
         AggregationKind::Avg(inner) => into.object("avg", |into| metric(into, inner)),
         AggregationKind::Sum(inner) => into.object("sum", |into| metric(into, inner)),
         AggregationKind::ValueCount(inner) => {
-            into.object("value_count", |into| metric(into, inner))
+            into.object("value_count", |into| metric(into, inner));
         }
         AggregationKind::TopHits(inner) => into.object("top_hits", |into| search(into, inner)),
     }
@@ -680,14 +680,14 @@ fn composite(into: &mut Object<'_>, from: &Composite) {
     into.count("size", from.size);
     list(into.key("sources"), &from.sources, |out, (name, source)| {
         object(out, |into| {
-            into.object(name, |into| composite_source(into, source))
+            into.object(name, |into| composite_source(into, source));
         });
     });
     if let Some(after) = &from.after {
         into.object("after", |into| {
             after
                 .iter()
-                .for_each(|(name, value)| into.scalar(name, Some(value)))
+                .for_each(|(name, value)| into.scalar(name, Some(value)));
         });
     }
 }

@@ -506,11 +506,11 @@ fn composite() -> BoxedStrategy<Composite> {
         field().prop_map(|field| CompositeKind::Terms { field }),
         (field(), positive())
             .prop_map(|(field, interval)| CompositeKind::Histogram { field, interval }),
-        field().prop_map(|field| CompositeKind::DateHistogram(DateHistogram {
+        field().prop_map(|field| CompositeKind::DateHistogram(Box::new(DateHistogram {
             field,
             fixed_interval: Some("1h".to_owned()),
             ..DateHistogram::default()
-        })),
+        }))),
     ];
     let source =
         (source, of(order()), of(any::<bool>())).prop_map(|(kind, order, missing_bucket)| {

@@ -6,8 +6,10 @@ pub use super::lucene_simple::{Flags, parse_simple};
 
 /// A tree of a query string.
 #[derive(Clone, Debug, PartialEq)]
+#[derive(Default)]
 pub enum Node {
     /// Nothing was written.
+    #[default]
     Empty,
     /// A word (`error`), or several without an operator between them (`two
     /// words`): a text field finds each, combined by the default operator, and
@@ -91,8 +93,3 @@ pub enum Occur {
     MustNot,
 }
 
-impl Default for Node {
-    fn default() -> Self {
-        Self::Empty
-    }
-}

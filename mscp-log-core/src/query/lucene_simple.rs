@@ -284,8 +284,8 @@ impl Parser {
             if self.ends_word(character) {
                 break;
             }
-            if character == '~' && !text.is_empty() && self.flags.has(FUZZY) {
-                if let Some(distance) = self.tilde(end) {
+            if character == '~' && !text.is_empty() && self.flags.has(FUZZY)
+                && let Some(distance) = self.tilde(end) {
                     let digits = distance.trim_start_matches('0');
                     let distance = match (distance.is_empty(), digits.is_empty()) {
                         (true, _) => None,
@@ -298,7 +298,6 @@ impl Parser {
                         distance,
                     });
                 }
-            }
             is_prefix = character == '*' && !text.is_empty() && self.flags.has(PREFIX);
             text.push(character);
             self.place += 1;

@@ -668,13 +668,12 @@ fn collect<'v>(value: &'v Value, path: &str, all_below: bool, leaves: &mut Vec<&
         Value::Array(values) => values
             .iter()
             .for_each(|value| collect(value, path, all_below, leaves)),
-        Value::Object(entries) if path.is_empty() => {
-            if all_below {
+        Value::Object(entries) if path.is_empty()
+            && all_below => {
                 entries
                     .values()
                     .for_each(|value| collect(value, "", true, leaves));
             }
-        }
         Value::Object(entries) => {
             for (name, value) in entries {
                 match path.strip_prefix(name.as_str()) {

@@ -55,8 +55,7 @@ impl Msearch {
         // The line break behind the last search ends it and begins nothing.
         let body = body.strip_suffix(b"\n").unwrap_or(body);
         let mut lines = body.split(|byte| *byte == b'\n');
-        loop {
-            let Some(header) = lines.next() else { break };
+        while let Some(header) = lines.next() {
             if header.trim_ascii().is_empty() && searches.is_empty() && body.trim_ascii().is_empty()
             {
                 break;
@@ -119,10 +118,10 @@ impl Header {
             "index" | "indices" => self.index = names(value, name)?,
             "search_type" | "searchType" => self.search_type = Some(value.text(name)?),
             "ignore_unavailable" | "ignoreUnavailable" => {
-                self.ignore_unavailable = Some(value.boolean(name)?)
+                self.ignore_unavailable = Some(value.boolean(name)?);
             }
             "allow_no_indices" | "allowNoIndices" => {
-                self.allow_no_indices = Some(value.boolean(name)?)
+                self.allow_no_indices = Some(value.boolean(name)?);
             }
             "expand_wildcards" | "expandWildcards" => self.expand_wildcards = names(value, name)?,
             "preference" => self.preference = value.optional_scalar(name)?.map(text_of),

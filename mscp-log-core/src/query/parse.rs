@@ -127,11 +127,11 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
     for (name, value) in body.object(what)? {
         match (name.as_str(), whole) {
             ("query", Whole::Search | Whole::Count) => {
-                search.query = Some(query(value, MAX_QUERY_DEPTH)?)
+                search.query = Some(query(value, MAX_QUERY_DEPTH)?);
             }
             (_, Whole::Count) => return Err(unknown("count", &name, &value)),
             ("post_filter", Whole::Search) => {
-                search.post_filter = Some(query(value, MAX_QUERY_DEPTH)?)
+                search.post_filter = Some(query(value, MAX_QUERY_DEPTH)?);
             }
             ("aggs" | "aggregations", Whole::Search) => {
                 if !search.aggs.is_empty() {
@@ -148,12 +148,12 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
                 search.search_after = Some(after);
             }
             ("track_total_hits", Whole::Search) => {
-                search.track_total_hits = Some(track_total_hits(value)?)
+                search.track_total_hits = Some(track_total_hits(value)?);
             }
             ("min_score", Whole::Search) => search.min_score = Some(value.number("min_score")?),
             ("timeout", Whole::Search) => search.timeout = Some(duration(value, "timeout")?),
             ("terminate_after", Whole::Search) => {
-                search.terminate_after = Some(value.unsigned("terminate_after")?)
+                search.terminate_after = Some(value.unsigned("terminate_after")?);
             }
             ("pit", Whole::Search) => search.pit = Some(pit(value)?),
             ("sort", _) => search.sort = sort(value)?,
@@ -162,14 +162,14 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
             ("_source", _) => search.source = Some(source(value)?),
             ("fields", _) => search.fields = field_formats(value, "fields")?,
             ("docvalue_fields", _) => {
-                search.docvalue_fields = field_formats(value, "docvalue_fields")?
+                search.docvalue_fields = field_formats(value, "docvalue_fields")?;
             }
             ("stored_fields", _) => search.stored_fields = Some(value.texts("stored_fields")?),
             ("highlight", _) => search.highlight = Some(highlight(value)?),
             ("track_scores", _) => search.track_scores = Some(value.boolean("track_scores")?),
             ("version", _) => search.version = Some(value.boolean("version")?),
             ("seq_no_primary_term", _) => {
-                search.seq_no_primary_term = Some(value.boolean("seq_no_primary_term")?)
+                search.seq_no_primary_term = Some(value.boolean("seq_no_primary_term")?);
             }
             // Clients send these empty.
             (
@@ -224,7 +224,7 @@ pub(super) fn sort(value: Value) -> Result<Vec<SortKey>> {
             Kind::String(field) => keys.push(sort_key(&field)),
             Kind::Object(entries) => {
                 for (field, settings) in entries {
-                    keys.push(sort_key_with(field, settings)?);
+                    keys.push(sort_key_with(&field, settings)?);
                 }
             }
             _ => return Err(entry.error("malformed sort format, within the sort array, an object, or an actual string are allowed")),
@@ -245,18 +245,18 @@ pub(super) fn sort_key(field: &str) -> SortKey {
     }
 }
 
-fn sort_key_with(field: String, settings: Value) -> Result<SortKey> {
-    let mut key = sort_key(&field);
+fn sort_key_with(field: &str, settings: Value) -> Result<SortKey> {
+    let mut key = sort_key(field);
     if field == "_script" || field == "_geo_distance" {
-        return Err(unknown("sort", &field, &settings));
+        return Err(unknown("sort", field, &settings));
     }
     if matches!(settings.kind, Kind::String(_)) {
-        key.order = Some(order(settings)?);
+        key.order = Some(order(&settings)?);
         return Ok(key);
     }
-    for (name, value) in settings.object(&field)? {
+    for (name, value) in settings.object(field)? {
         match name.as_str() {
-            "order" => key.order = Some(order(value)?),
+            "order" => key.order = Some(order(&value)?),
             "missing" => key.missing = value.optional_scalar("missing")?,
             "unmapped_type" => key.unmapped_type = Some(value.text("unmapped_type")?),
             "mode" => key.mode = Some(value.text("mode")?),
@@ -271,7 +271,7 @@ fn sort_key_with(field: String, settings: Value) -> Result<SortKey> {
 }
 
 /// `asc` or `desc`.
-pub(super) fn order(value: Value) -> Result<Order> {
+pub(super) fn order(value: &Value) -> Result<Order> {
     match &value.kind {
         Kind::String(text) if text.eq_ignore_ascii_case("asc") => Ok(Order::Asc),
         Kind::String(text) if text.eq_ignore_ascii_case("desc") => Ok(Order::Desc),
@@ -316,10 +316,10 @@ fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {
                     match name.as_str() {
                         "field" => format.field = value.text("field")?,
                         "format" => {
-                            format.format = value.optional_scalar("format")?.and_then(text_of)
+                            format.format = value.optional_scalar("format")?.and_then(text_of);
                         }
                         "include_unmapped" => {
-                            format.include_unmapped = Some(value.boolean("include_unmapped")?)
+                            format.include_unmapped = Some(value.boolean("include_unmapped")?);
                         }
                         _ => return Err(unknown(what, &name, &value)),
                     }
@@ -376,7 +376,7 @@ fn highlight_setting(settings: &mut HighlightSettings, name: &str, value: Value)
         "encoder" => settings.encoder = Some(value.text(name)?),
         "order" => settings.order = Some(value.text(name)?),
         "highlight_query" => {
-            settings.highlight_query = Some(Box::new(query(value, MAX_QUERY_DEPTH)?))
+            settings.highlight_query = Some(Box::new(query(value, MAX_QUERY_DEPTH)?));
         }
         _ => return Err(unknown("highlight", name, &value)),
     }

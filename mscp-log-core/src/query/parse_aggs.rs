@@ -241,7 +241,7 @@ fn orders(value: Value) -> Result<Vec<(String, Order)>> {
     let mut list = Vec::new();
     for entry in value.list() {
         for (path, direction) in entry.object("order")? {
-            list.push((path, order(direction)?));
+            list.push((path, order(&direction)?));
         }
     }
     Ok(list)
@@ -259,13 +259,13 @@ fn terms(body: Value) -> Result<TermsAggregation> {
             "order" => found.order = orders(value)?,
             "min_doc_count" => found.min_doc_count = Some(value.unsigned("min_doc_count")?),
             "shard_min_doc_count" => {
-                found.shard_min_doc_count = Some(value.unsigned("shard_min_doc_count")?)
+                found.shard_min_doc_count = Some(value.unsigned("shard_min_doc_count")?);
             }
             "missing" => found.missing = value.optional_scalar("missing")?,
             "include" => found.include = Some(selection("include", value)?),
             "exclude" => found.exclude = Some(selection("exclude", value)?),
             "show_term_doc_count_error" => {
-                found.show_term_doc_count_error = Some(value.boolean(&key)?)
+                found.show_term_doc_count_error = Some(value.boolean(&key)?);
             }
             "execution_hint" => found.execution_hint = Some(value.text("execution_hint")?),
             "collect_mode" => found.collect_mode = Some(value.text("collect_mode")?),
@@ -582,10 +582,10 @@ fn composite_source(value: Value) -> Result<CompositeSource> {
     for (key, value) in body.object(&what)? {
         match (key.as_str(), what.as_str()) {
             ("field", _) => field = Some(value.text("field")?),
-            ("order", _) => direction = Some(order(value)?),
+            ("order", _) => direction = Some(order(&value)?),
             ("missing_bucket", _) => missing_bucket = Some(value.boolean("missing_bucket")?),
             ("interval", "histogram") => {
-                interval = Some(interval_above_zero(value.number("interval")?, at)?)
+                interval = Some(interval_above_zero(value.number("interval")?, at)?);
             }
             (_, "date_histogram") => {
                 if let Some(value) = date_setting(&mut dates, &key, value)? {
@@ -600,7 +600,7 @@ fn composite_source(value: Value) -> Result<CompositeSource> {
         "terms" => CompositeKind::Terms { field },
         "date_histogram" => {
             one_interval("date_histogram", at, &dates)?;
-            CompositeKind::DateHistogram(DateHistogram { field, ..dates })
+            CompositeKind::DateHistogram(Box::new(DateHistogram { field, ..dates }))
         }
         "histogram" => {
             let interval = interval

@@ -253,7 +253,7 @@ fn matching(what: &str, body: Value, common: &mut Common) -> Result<Match> {
 fn match_setting(found: &mut Match, name: &str, value: Value) -> Result<Option<Value>> {
     match name {
         "query" => found.query = Some(value.scalar(name)?),
-        "operator" => found.operator = Some(operator(value)?),
+        "operator" => found.operator = Some(operator(&value)?),
         "minimum_should_match" => found.minimum_should_match = value.optional_scalar(name)?,
         "fuzziness" => found.fuzziness = value.optional_scalar(name)?,
         "prefix_length" => found.prefix_length = Some(value.unsigned(name)?),
@@ -270,7 +270,7 @@ fn match_setting(found: &mut Match, name: &str, value: Value) -> Result<Option<V
     Ok(None)
 }
 
-fn operator(value: Value) -> Result<Operator> {
+fn operator(value: &Value) -> Result<Operator> {
     match &value.kind {
         Kind::String(text) if text.eq_ignore_ascii_case("and") => Ok(Operator::And),
         Kind::String(text) if text.eq_ignore_ascii_case("or") => Ok(Operator::Or),
@@ -393,7 +393,7 @@ fn term(
                     found.case_insensitive = Some(value.boolean(&name)?);
                 }
                 ("rewrite", "prefix" | "wildcard" | "regexp" | "fuzzy") => {
-                    found.rewrite = Some(value.text(&name)?)
+                    found.rewrite = Some(value.text(&name)?);
                 }
                 _ => {
                     if let Some(value) = more(&name, value)? {
@@ -583,14 +583,14 @@ fn query_string(what: &str, body: Value, common: &mut Common) -> Result<QueryStr
             ("query", _) => text = Some(value.text("query")?),
             ("fields", _) => found.fields = value.texts("fields")?,
             ("default_field", false) => found.default_field = Some(value.text("default_field")?),
-            ("default_operator", _) => found.default_operator = Some(operator(value)?),
+            ("default_operator", _) => found.default_operator = Some(operator(&value)?),
             ("allow_leading_wildcard", false) => {
-                found.allow_leading_wildcard = Some(value.boolean(&name)?)
+                found.allow_leading_wildcard = Some(value.boolean(&name)?);
             }
             ("analyze_wildcard", _) => found.analyze_wildcard = Some(value.boolean(&name)?),
             ("lenient", _) => found.lenient = Some(value.boolean(&name)?),
             ("minimum_should_match", _) => {
-                found.minimum_should_match = value.optional_scalar(&name)?
+                found.minimum_should_match = value.optional_scalar(&name)?;
             }
             ("phrase_slop", false) => found.phrase_slop = Some(value.unsigned(&name)?),
             ("time_zone", false) => found.time_zone = Some(value.text(&name)?),

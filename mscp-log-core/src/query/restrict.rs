@@ -364,7 +364,7 @@ fn check_aggregation(
         AggregationKind::DateHistogram(inner) => check_field(&inner.field)?,
         AggregationKind::Histogram(inner) => check_field(&inner.field)?,
         AggregationKind::Range(inner) | AggregationKind::DateRange(inner) => {
-            check_field(&inner.field)?
+            check_field(&inner.field)?;
         }
         AggregationKind::Filter(query) => check_query(query)?,
         AggregationKind::Filters { filters, .. } => filters
@@ -374,7 +374,7 @@ fn check_aggregation(
             for (_, source) in &composite.sources {
                 match &source.kind {
                     CompositeKind::Terms { field } | CompositeKind::Histogram { field, .. } => {
-                        check_field(field)?
+                        check_field(field)?;
                     }
                     CompositeKind::DateHistogram(inner) => check_field(&inner.field)?,
                 }
@@ -451,12 +451,11 @@ fn order_totally(search: &mut Search) -> Result<(), Refused> {
 
 /// Highlights mark what was asked for, not the values of the restriction.
 fn mark_only_the_query(search: &mut Search, query: Option<&Query>) {
-    if let Some(highlight) = &mut search.highlight {
-        if highlight.settings.highlight_query.is_none() {
+    if let Some(highlight) = &mut search.highlight
+        && highlight.settings.highlight_query.is_none() {
             let asked = query
                 .cloned()
                 .unwrap_or_else(|| Query::of(Clause::MatchAll));
             highlight.settings.highlight_query = Some(Box::new(asked));
         }
-    }
 }

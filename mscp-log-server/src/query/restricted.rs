@@ -438,7 +438,7 @@ fn field_caps(
         for (name, value) in body {
             match (name.as_str(), value) {
                 ("fields", Value::String(names)) => {
-                    wanted.extend(names.split(',').map(str::to_owned))
+                    wanted.extend(names.split(',').map(str::to_owned));
                 }
                 ("fields", Value::Array(names)) => {
                     wanted.extend(
