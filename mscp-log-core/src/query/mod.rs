@@ -18,11 +18,13 @@ mod parse_query;
 pub mod regexp;
 mod restrict;
 pub mod wildcard;
+mod words;
 
 pub use error::QueryError;
-pub use matches::{Context, allowed_edits, distance, minimum};
+pub use matches::Context;
 pub use msearch::{Header, Msearch};
 pub use restrict::Refused;
+pub use words::{allowed_edits, distance, minimum};
 
 #[cfg(test)]
 mod generate;

@@ -162,10 +162,8 @@ pub(super) fn apply(
             }
             ("explain", false) if value == "false" => {}
             (other, _) if WITHOUT_MEANING_FOR_THE_TREE.contains(&other) => {
-                if let ("search_type", false) = (
-                    other,
-                    matches!(value.as_str(), "query_then_fetch" | "dfs_query_then_fetch"),
-                ) {
+                let known = ["query_then_fetch", "dfs_query_then_fetch"].contains(&value.as_str());
+                if other == "search_type" && !known {
                     return Err(QueryError::argument(format!(
                         "No search type for [{value}]"
                     )));
