@@ -379,7 +379,8 @@ fn read_pattern(parts: &[Part], text: &str) -> Option<Written> {
                 written.year = Some(2000 + i32::try_from(reader.number(2, 2)?).ok()?);
             }
             'y' | 'u' => {
-                written.year = Some(i32::try_from(reader.number(width.min(4), width.max(4))?).ok()?);
+                written.year =
+                    Some(i32::try_from(reader.number(width.min(4), width.max(4))?).ok()?);
             }
             'M' if width == 3 => {
                 let name = reader.0.get(..3)?;

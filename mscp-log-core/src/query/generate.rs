@@ -337,7 +337,8 @@ fn leaf() -> BoxedStrategy<Clause> {
         query_string().prop_map(Clause::QueryString),
         (word(), vec(field(), 0..2)).prop_map(|(query, fields)| {
             let tree =
-                super::lucene::parse_simple(&query, Operator::Or, super::lucene::Flags::default());
+                super::lucene::parse_simple(&query, Operator::Or, super::lucene::Flags::default())
+                    .unwrap_or_default();
             Clause::SimpleQueryString(QueryString {
                 query,
                 tree,
@@ -506,11 +507,13 @@ fn composite() -> BoxedStrategy<Composite> {
         field().prop_map(|field| CompositeKind::Terms { field }),
         (field(), positive())
             .prop_map(|(field, interval)| CompositeKind::Histogram { field, interval }),
-        field().prop_map(|field| CompositeKind::DateHistogram(Box::new(DateHistogram {
-            field,
-            fixed_interval: Some("1h".to_owned()),
-            ..DateHistogram::default()
-        }))),
+        field().prop_map(
+            |field| CompositeKind::DateHistogram(Box::new(DateHistogram {
+                field,
+                fixed_interval: Some("1h".to_owned()),
+                ..DateHistogram::default()
+            }))
+        ),
     ];
     let source =
         (source, of(order()), of(any::<bool>())).prop_map(|(kind, order, missing_bucket)| {

@@ -2,11 +2,10 @@
 //! its own: text in, tree out.
 
 pub use super::lucene_parse::{Settings, parse};
-pub use super::lucene_simple::{Flags, parse_simple};
+pub use super::lucene_simple::{Flags, TooMuch, parse_simple};
 
 /// A tree of a query string.
-#[derive(Clone, Debug, PartialEq)]
-#[derive(Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub enum Node {
     /// Nothing was written.
     #[default]
@@ -92,4 +91,3 @@ pub enum Occur {
     /// `-x`, `NOT x`
     MustNot,
 }
-

@@ -1,11 +1,27 @@
 //! Reads the syntax of `simple_query_string`: `+` and, `|` or, `-` not,
-//! phrases, prefixes, groups. Every text has a meaning; nothing is an error.
+//! phrases, prefixes, groups. Every text has a meaning; only its size can be wrong.
 
 use super::ast::{Number, Operator};
 use super::lucene::{Node, Occur};
 
 /// How deep groups may nest; deeper parentheses are passed over.
 const MAX_DEPTH: usize = 30;
+/// How deep the tree may be. Each change between `+` and `|` nests what stands
+/// before it, and whatever goes through a tree calls itself that often.
+const MAX_HEIGHT: usize = 100;
+/// How many clauses one text may have (`indices.query.bool.max_clause_count`).
+const MAX_CLAUSES: usize = 1_024;
+
+/// Why a text of `simple_query_string` is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooMuch {
+    /// Its operators nest too deep.
+    #[error("operators are nested more than {MAX_HEIGHT} deep")]
+    Nested,
+    /// It has too many words and phrases.
+    #[error("maxClauseCount is set to {MAX_CLAUSES}")]
+    Clauses,
+}
 
 /// Which signs mean something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,22 +77,46 @@ impl Flags {
 
 /// Read the text of a `simple_query_string`.
 ///
+/// # Errors
+/// More than 1,024 clauses, or operators that alternate more than 100 times.
+///
 /// ```
 /// use mscp_log_core::query::ast::Operator;
 /// use mscp_log_core::query::lucene::{Flags, Node, parse_simple};
 /// let node = parse_simple("err*", Operator::Or, Flags::default());
-/// assert_eq!(node, Node::Prefix { field: None, text: "err".into() });
+/// assert_eq!(node, Ok(Node::Prefix { field: None, text: "err".into() }));
 /// ```
-#[must_use]
-pub fn parse_simple(text: &str, default_operator: Operator, flags: Flags) -> Node {
+pub fn parse_simple(text: &str, default_operator: Operator, flags: Flags) -> Result<Node, TooMuch> {
+    let characters: Vec<char> = text.chars().collect();
     let mut parser = Parser {
-        characters: text.chars().collect(),
+        closing: closing(&characters, flags),
+        characters,
         place: 0,
         default: default_operator.into(),
         flags,
+        clauses: 0,
     };
     let end = parser.characters.len();
-    parser.group(end, 0)
+    parser.group(end, 0).map(|(node, _)| node)
+}
+
+/// For each `(` the place of the `)` that closes it, in order of the `(`.
+/// Looked for once: looking from each `(` anew would take the square of the time.
+fn closing(characters: &[char], flags: Flags) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    let mut open = Vec::new();
+    let mut place = 0;
+    while let Some(character) = characters.get(place) {
+        match character {
+            '\\' if flags.has(ESCAPE) => place += 1,
+            '(' => open.push(place),
+            ')' => pairs.extend(open.pop().map(|begun| (begun, place))),
+            _ => {}
+        }
+        place += 1;
+    }
+    pairs.sort_unstable();
+    pairs
 }
 
 impl From<Operator> for Occur {
@@ -90,14 +130,20 @@ impl From<Operator> for Occur {
 
 struct Parser {
     characters: Vec<char>,
+    /// Pairs of parentheses, as [`closing`] gives them.
+    closing: Vec<(usize, usize)>,
     place: usize,
     default: Occur,
     flags: Flags,
+    /// Clauses that were read.
+    clauses: usize,
 }
 
 /// What a group holds so far.
 struct Tree {
     top: Option<Node>,
+    /// How deep `top` is.
+    height: usize,
     /// How the clauses of `top` combine.
     combined: Option<Occur>,
     /// The operator that was written before the next clause.
@@ -106,34 +152,50 @@ struct Tree {
 }
 
 impl Tree {
-    fn add(&mut self, branch: Node, default: Occur) {
-        let branch = if std::mem::take(&mut self.negated) {
-            Node::Bool(vec![(Occur::MustNot, branch), (Occur::Should, Node::All)])
+    /// Adds a clause of that height.
+    fn add(&mut self, branch: Node, height: usize, default: Occur) -> Result<(), TooMuch> {
+        let (branch, height) = if std::mem::take(&mut self.negated) {
+            let not = Node::Bool(vec![(Occur::MustNot, branch), (Occur::Should, Node::All)]);
+            (not, height + 1)
         } else {
-            branch
+            (branch, height)
         };
         let Some(top) = self.top.take() else {
-            self.top = Some(branch);
+            (self.top, self.height) = (Some(branch), height);
             self.operator = None;
-            return;
+            return within(height);
         };
         let operator = self.operator.take().unwrap_or(default);
         let clauses = match (top, self.combined) {
             (Node::Bool(mut clauses), Some(combined)) if combined == operator => {
+                self.height = self.height.max(height + 1);
                 clauses.push((operator, branch));
                 clauses
             }
-            (top, _) => vec![(operator, top), (operator, branch)],
+            (top, _) => {
+                self.height = self.height.max(height) + 1;
+                vec![(operator, top), (operator, branch)]
+            }
         };
         self.combined = Some(operator);
         self.top = Some(Node::Bool(clauses));
+        within(self.height)
     }
 }
 
+fn within(height: usize) -> Result<(), TooMuch> {
+    if height > MAX_HEIGHT {
+        return Err(TooMuch::Nested);
+    }
+    Ok(())
+}
+
 impl Parser {
-    fn group(&mut self, end: usize, depth: usize) -> Node {
+    /// The tree of a group, and how deep it is.
+    fn group(&mut self, end: usize, depth: usize) -> Result<(Node, usize), TooMuch> {
         let mut tree = Tree {
             top: None,
+            height: 0,
             combined: None,
             operator: None,
             negated: false,
@@ -142,19 +204,21 @@ impl Parser {
             let character = self.characters[self.place];
             match character {
                 '(' if self.flags.has(PRECEDENCE) => {
+                    let close = self.close(end).filter(|_| depth < MAX_DEPTH);
                     self.place += 1;
-                    if let Some(close) = self.closing(end).filter(|_| depth < MAX_DEPTH) {
-                        let node = self.group(close, depth + 1);
+                    if let Some(close) = close {
+                        let (node, height) = self.group(close, depth + 1)?;
                         self.place = close + 1;
                         if node != Node::Empty {
-                            tree.add(node, self.default);
+                            tree.add(node, height, self.default)?;
                         }
                     }
                 }
                 ')' if self.flags.has(PRECEDENCE) => self.place += 1,
                 '"' if self.flags.has(PHRASE) => {
                     if let Some(node) = self.phrase(end) {
-                        tree.add(node, self.default);
+                        self.count()?;
+                        tree.add(node, 0, self.default)?;
                     }
                 }
                 '+' | '|' if self.flags.has(if character == '+' { AND } else { OR }) => {
@@ -175,13 +239,22 @@ impl Parser {
                 _ if self.is_space(character) => self.place += 1,
                 _ => {
                     if let Some(node) = self.word(end) {
-                        tree.add(node, self.default);
+                        self.count()?;
+                        tree.add(node, 0, self.default)?;
                     }
                 }
             }
             tree.negated = false;
         }
-        tree.top.unwrap_or(Node::Empty)
+        Ok((tree.top.unwrap_or(Node::Empty), tree.height))
+    }
+
+    fn count(&mut self) -> Result<(), TooMuch> {
+        self.clauses += 1;
+        if self.clauses > MAX_CLAUSES {
+            return Err(TooMuch::Clauses);
+        }
+        Ok(())
     }
 
     fn is_space(&self, character: char) -> bool {
@@ -196,23 +269,13 @@ impl Parser {
             || self.is_space(character)
     }
 
-    /// Where the group that begins here is closed.
-    fn closing(&self, end: usize) -> Option<usize> {
-        let mut open = 1;
-        let mut place = self.place;
-        while place < end {
-            match self.characters[place] {
-                '\\' if self.flags.has(ESCAPE) => place += 1,
-                '(' => open += 1,
-                ')' => open -= 1,
-                _ => {}
-            }
-            if open == 0 {
-                return Some(place);
-            }
-            place += 1;
-        }
-        None
+    /// Where the group that begins here is closed, if that is before `end`.
+    fn close(&self, end: usize) -> Option<usize> {
+        let pair = self
+            .closing
+            .binary_search_by_key(&self.place, |(begun, _)| *begun);
+        let (_, close) = *self.closing.get(pair.ok()?)?;
+        (close < end).then_some(close)
     }
 
     fn phrase(&mut self, end: usize) -> Option<Node> {
@@ -284,20 +347,23 @@ impl Parser {
             if self.ends_word(character) {
                 break;
             }
-            if character == '~' && !text.is_empty() && self.flags.has(FUZZY)
-                && let Some(distance) = self.tilde(end) {
-                    let digits = distance.trim_start_matches('0');
-                    let distance = match (distance.is_empty(), digits.is_empty()) {
-                        (true, _) => None,
-                        (false, true) => Some(Number("0".to_owned())),
-                        (false, false) => Some(Number(digits.to_owned())),
-                    };
-                    return Some(Node::Fuzzy {
-                        field: None,
-                        text,
-                        distance,
-                    });
-                }
+            if character == '~'
+                && !text.is_empty()
+                && self.flags.has(FUZZY)
+                && let Some(distance) = self.tilde(end)
+            {
+                let digits = distance.trim_start_matches('0');
+                let distance = match (distance.is_empty(), digits.is_empty()) {
+                    (true, _) => None,
+                    (false, true) => Some(Number("0".to_owned())),
+                    (false, false) => Some(Number(digits.to_owned())),
+                };
+                return Some(Node::Fuzzy {
+                    field: None,
+                    text,
+                    distance,
+                });
+            }
             is_prefix = character == '*' && !text.is_empty() && self.flags.has(PREFIX);
             text.push(character);
             self.place += 1;

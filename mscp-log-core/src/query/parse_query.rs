@@ -645,7 +645,14 @@ fn simple_tree(found: &mut QueryString) -> Result<()> {
         &found.query,
         found.default_operator.unwrap_or(Operator::Or),
         flags,
-    );
+    )
+    .map_err(|error| {
+        let kind = match error {
+            lucene::TooMuch::Nested => "illegal_argument_exception",
+            lucene::TooMuch::Clauses => "too_many_clauses",
+        };
+        QueryError::of_kind(kind, error.to_string())
+    })?;
     Ok(())
 }
 

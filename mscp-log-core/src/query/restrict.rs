@@ -452,10 +452,11 @@ fn order_totally(search: &mut Search) -> Result<(), Refused> {
 /// Highlights mark what was asked for, not the values of the restriction.
 fn mark_only_the_query(search: &mut Search, query: Option<&Query>) {
     if let Some(highlight) = &mut search.highlight
-        && highlight.settings.highlight_query.is_none() {
-            let asked = query
-                .cloned()
-                .unwrap_or_else(|| Query::of(Clause::MatchAll));
-            highlight.settings.highlight_query = Some(Box::new(asked));
-        }
+        && highlight.settings.highlight_query.is_none()
+    {
+        let asked = query
+            .cloned()
+            .unwrap_or_else(|| Query::of(Clause::MatchAll));
+        highlight.settings.highlight_query = Some(Box::new(asked));
+    }
 }

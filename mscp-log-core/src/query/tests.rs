@@ -394,3 +394,33 @@ fn no_restriction_at_all_shows_nothing() {
         &Context::default()
     ));
 }
+
+fn simple(query: &str) -> Result<Search, QueryError> {
+    let body = serde_json::json!({"query": {"simple_query_string": {"query": query}}});
+    Search::parse(body.to_string().as_bytes(), &[])
+}
+
+#[test]
+fn a_simple_query_string_does_not_nest_without_end() {
+    // Each change of the operator nests what stands before it.
+    let error = simple(&"a|a+".repeat(8 * 1_024)).unwrap_err();
+    assert_eq!(error.kind, "illegal_argument_exception");
+    assert!(error.reason.contains("nested"), "{}", error.reason);
+    assert!(simple(&"a|a+".repeat(8)).is_ok());
+}
+
+#[test]
+fn a_simple_query_string_has_no_more_clauses_than_a_bool() {
+    let error = simple(&"a ".repeat(2_000)).unwrap_err();
+    assert_eq!(error.kind, "too_many_clauses");
+    assert!(simple(&"a ".repeat(1_000)).is_ok());
+}
+
+#[test]
+fn open_parentheses_cost_no_more_than_their_number() {
+    let begun = std::time::Instant::now();
+    for _ in 0..30 {
+        assert!(simple(&"(".repeat(32 * 1_024)).is_ok());
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+}
