@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, ConnectOptions as _, Row as _, SqlSafeStr as _, Transaction};
+use sqlx::{
+    Any, AnyPool, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, Transaction,
+};
 
 use crate::config::Secret;
 
@@ -87,6 +89,13 @@ impl Database {
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(WAIT)
+            .before_acquire(|connection, _| {
+                // After a full disk SQLite has rolled back by itself, and the
+                // driver still counts the transaction: such a connection would
+                // refuse to begin another for ever.
+                let usable = !connection.is_in_transaction();
+                Box::pin(std::future::ready(Ok(usable)))
+            })
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     if sqlite {
@@ -297,6 +306,37 @@ mod tests {
                 .unwrap()
                 .starts_with("sqlite:///")
         );
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_over_when_there_is_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(None, folder.path()).await.unwrap();
+        let insert = "INSERT INTO roles (name, grants, changed_us) VALUES ($1, $2, 0)";
+        // As many failures as there are connections, each on one of its own.
+        for _ in 0..=CONNECTIONS {
+            let mut change = database.begin().await.unwrap();
+            // The connection may not take one page more: SQLITE_FULL.
+            sqlx::query("PRAGMA max_page_count = 1")
+                .execute(&mut *change)
+                .await
+                .unwrap();
+            let full = sqlx::query(insert)
+                .bind("large")
+                .bind("x".repeat(1 << 20))
+                .execute(&mut *change)
+                .await;
+            assert!(full.is_err());
+            drop(change);
+        }
+        let mut change = database.begin().await.unwrap();
+        sqlx::query(insert)
+            .bind("small")
+            .bind("[]")
+            .execute(&mut *change)
+            .await
+            .unwrap();
+        change.commit().await.unwrap();
     }
 
     #[tokio::test]
