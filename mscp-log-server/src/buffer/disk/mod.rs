@@ -293,6 +293,24 @@ impl DiskBuffer {
         })
     }
 
+    /// Take the partition from the consumer before.
+    async fn join(&self) -> Result<DiskConsumer, ConsumeError> {
+        // Not while a commit of the consumer before is on its way.
+        let shared = Arc::clone(&self.shared);
+        let epoch = tokio::task::spawn_blocking(move || {
+            let _no_commit = lock(&shared.commit);
+            let mut epoch = 0;
+            shared.mark.send_modify(|mark| {
+                mark.epoch += 1;
+                epoch = mark.epoch;
+            });
+            epoch
+        })
+        .await
+        .map_err(|error| ConsumeError::Failed(error.to_string()))?;
+        Ok(DiskConsumer::new(Arc::clone(&self.shared), epoch))
+    }
+
     /// What opening found damaged.
     #[must_use]
     pub fn recovered(&self) -> Recovered {
@@ -346,20 +364,7 @@ impl Buffer for DiskBuffer {
     }
 
     async fn consumer(&self) -> Result<Box<dyn Consumer>, ConsumeError> {
-        // Not while a commit of the consumer before is on its way.
-        let shared = Arc::clone(&self.shared);
-        let epoch = tokio::task::spawn_blocking(move || {
-            let _no_commit = lock(&shared.commit);
-            let mut epoch = 0;
-            shared.mark.send_modify(|mark| {
-                mark.epoch += 1;
-                epoch = mark.epoch;
-            });
-            epoch
-        })
-        .await
-        .map_err(|error| ConsumeError::Failed(error.to_string()))?;
-        Ok(Box::new(DiskConsumer::new(Arc::clone(&self.shared), epoch)))
+        Ok(Box::new(self.join().await?))
     }
 
     fn usage(&self) -> Usage {

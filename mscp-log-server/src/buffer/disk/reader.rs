@@ -53,6 +53,28 @@ impl DiskConsumer {
         }
     }
 
+    /// What is durable now, if there is anything behind what was read.
+    pub(super) async fn try_read(
+        &mut self,
+        max_bytes: usize,
+    ) -> Result<Option<Batch>, ConsumeError> {
+        let read = self.attempt(max_bytes).await?;
+        let read = read.map_err(|error| ConsumeError::Failed(error.to_string()))?;
+        let batch = |(first, records): (u64, Vec<Bytes>)| {
+            self.next = first + records.len() as u64;
+            Batch {
+                first,
+                records,
+                position: Position {
+                    partition: 0,
+                    epoch: self.epoch,
+                    next: self.next,
+                },
+            }
+        };
+        Ok(read.map(batch))
+    }
+
     fn stale(&self) -> ConsumeError {
         ConsumeError::Stale {
             partition: 0,
@@ -93,19 +115,8 @@ impl Consumer for DiskConsumer {
             if mark.epoch != self.epoch {
                 return Err(self.stale());
             }
-            let read = self.attempt(max_bytes).await?;
-            let read = read.map_err(|error| ConsumeError::Failed(error.to_string()))?;
-            if let Some((first, records)) = read {
-                self.next = first + records.len() as u64;
-                return Ok(Batch {
-                    first,
-                    records,
-                    position: Position {
-                        partition: 0,
-                        epoch: self.epoch,
-                        next: self.next,
-                    },
-                });
+            if let Some(batch) = self.try_read(max_bytes).await? {
+                return Ok(batch);
             }
             if mark.closed {
                 return Err(ConsumeError::Closed);

@@ -35,26 +35,15 @@ async fn append(buffer: &DiskBuffer, texts: &[&str]) -> Result<(), AppendError> 
 
 /// All records there are, with their numbers.
 async fn read_all(buffer: &DiskBuffer) -> Vec<(u64, Bytes)> {
-    let mut consumer = buffer.consumer().await.unwrap();
-    let mut all = Vec::new();
-    let end = buffer.shared.mark.borrow().end;
-    loop {
-        let next = all
-            .last()
-            .map_or(buffer.shared.state().committed.next, |(number, _)| {
-                number + 1
-            });
-        if next >= end {
-            return all;
-        }
-        let batch = consumer.read(ALL).await.unwrap();
-        assert!(batch.first >= next, "numbers rise");
-        assert_eq!(
-            batch.position.next,
-            batch.first + batch.records.len() as u64
-        );
+    let mut consumer = buffer.join().await.unwrap();
+    let mut all: Vec<(u64, Bytes)> = Vec::new();
+    while let Some(batch) = consumer.try_read(ALL).await.unwrap() {
+        assert!(all.last().is_none_or(|(last, _)| batch.first > *last));
+        let end = batch.first + batch.records.len() as u64;
+        assert_eq!(batch.position.next, end);
         all.extend((batch.first..).zip(batch.records));
     }
+    all
 }
 
 async fn texts(buffer: &DiskBuffer) -> Vec<String> {
