@@ -80,10 +80,11 @@ impl Event<'static> {
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
         });
-        let mut annotations = Annotations::new();
+        let mut annotations = Vec::new();
         if let Some(fields) = event.pointer("/fields") {
             add_dotted("", fields, &mut annotations);
         }
+        let annotations = annotations.into_iter().collect();
         Ok(Self {
             beat: text(&["/@metadata/beat", "/agent/type", "/beat/name"]).unwrap_or_default(),
             hostname: text(&[
@@ -119,9 +120,14 @@ impl Event<'static> {
     }
 }
 
+/// An annotation in the making.
+type Pair = (Cow<'static, str>, AnnotationValue<'static>);
+
 /// Add every leaf of `value` under its path with dots; what is no string,
 /// number or boolean is JSON text.
-pub(crate) fn add_dotted(path: &str, value: &Value, annotations: &mut Annotations<'static>) {
+fn add_dotted(path: &str, value: &Value, annotations: &mut Vec<Pair>) {
+    // Cut before it is written in front of everything below it.
+    let path = &*crate::record::storable_key(path).unwrap_or_default();
     match value {
         Value::Object(object) => {
             for (key, value) in object {
@@ -147,7 +153,7 @@ pub(crate) fn add_dotted(path: &str, value: &Value, annotations: &mut Annotation
     }
 }
 
-fn add_leaf(path: &str, leaf: &Value, annotations: &mut Annotations<'static>) {
+fn add_leaf(path: &str, leaf: &Value, annotations: &mut Vec<Pair>) {
     let value = match leaf {
         Value::String(text) => AnnotationValue::String(Cow::Owned(text.clone())),
         Value::Number(number) => AnnotationValue::Number(number.clone()),
@@ -155,6 +161,6 @@ fn add_leaf(path: &str, leaf: &Value, annotations: &mut Annotations<'static>) {
         _ => return,
     };
     if let Some(key) = crate::record::storable_key(path) {
-        annotations.push(key.into_owned(), value);
+        annotations.push((Cow::Owned(key.into_owned()), value));
     }
 }

@@ -1,11 +1,15 @@
 //! Annotations: the key and value pairs that a sender adds to a record.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Up to so many are put in their places faster by looking than by a table.
+const FEW: usize = 32;
 
 /// A value of an annotation: a string, a number or a boolean.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,13 +125,36 @@ impl<'a> Annotations<'a> {
     }
 }
 
+/// The way to make many: what [`Annotations::push`] gives one by one, without
+/// looking through all that are there for each.
 impl<'a> FromIterator<(Cow<'a, str>, AnnotationValue<'a>)> for Annotations<'a> {
     fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, AnnotationValue<'a>)>>(pairs: I) -> Self {
-        let mut annotations = Self::new();
-        for (key, value) in pairs {
-            annotations.push(key, value);
+        let pairs = pairs.into_iter();
+        let all: Vec<Annotation<'a>> = pairs
+            .map(|(key, value)| Annotation { key, value })
+            .collect();
+        if all.len() <= FEW {
+            let mut annotations = Self(Vec::with_capacity(all.len()));
+            for Annotation { key, value } in all {
+                annotations.push(key, value);
+            }
+            return annotations;
         }
-        annotations
+        let mut first: HashMap<&str, usize> = HashMap::with_capacity(all.len());
+        let places: Vec<usize> = all
+            .iter()
+            .enumerate()
+            .map(|(place, annotation)| *first.entry(&annotation.key).or_insert(place))
+            .collect();
+        let mut placed: Vec<(usize, Annotation<'a>)> = places.into_iter().zip(all).collect();
+        // Stable: the values of one key stay in their order.
+        placed.sort_by_key(|(place, _)| *place);
+        Self(
+            placed
+                .into_iter()
+                .map(|(_, annotation)| annotation)
+                .collect(),
+        )
     }
 }
 
@@ -258,15 +285,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                 f.write_str("an object of annotations")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut annotations = Annotations::new();
+                let mut pairs = Vec::new();
                 while let Some((super::document::Text(key), OneOrMany(values))) =
                     map.next_entry()?
                 {
-                    for value in values {
-                        annotations.push(key.clone(), value);
-                    }
+                    pairs.extend(values.into_iter().map(|value| (key.clone(), value)));
                 }
-                Ok(annotations)
+                Ok(pairs.into_iter().collect())
             }
         }
         deserializer.deserialize_map(Object)

@@ -576,14 +576,14 @@ impl<'de> Visitor<'de> for AnnotationsSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
-        let mut annotations = Annotations::new();
+        let mut read = Vec::new();
         while let Some(Pair(key, value)) = pairs.next_element()? {
             if let Some(fault) = key_fault(&key) {
                 return Err(serde::de::Error::custom(fault));
             }
-            annotations.push(key, value);
+            read.push((key, value));
         }
-        Ok(annotations)
+        Ok(read.into_iter().collect())
     }
 }
 

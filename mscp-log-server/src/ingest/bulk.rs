@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mscp_log_core::clean::Raw;
 use mscp_log_core::event_id::{EventId, Origin};
 use mscp_log_core::record::time::parse_rfc3339;
-use mscp_log_core::record::{AnnotationValue, Annotations, Record, Window, is_kind, storable_key};
+use mscp_log_core::record::{AnnotationValue, Record, Window, is_kind, storable_key};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -285,7 +285,7 @@ fn read_source(
             message.len()
         )));
     }
-    let mut annotations = Annotations::new();
+    let mut annotations = Vec::new();
     for (key, value) in source {
         add_dotted(&key, value, &mut annotations);
     }
@@ -295,7 +295,7 @@ fn read_source(
             appid,
             kind: Cow::Owned(kind),
             message: Cow::Owned(message),
-            annotations,
+            annotations: annotations.into_iter().collect(),
         },
         time_us,
         time_is_own: time_us.is_some(),
@@ -342,8 +342,13 @@ fn take_message(source: &mut Map<String, Value>, line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim().to_owned()
 }
 
+/// An annotation in the making.
+type Pair = (Cow<'static, str>, AnnotationValue<'static>);
+
 /// Add every leaf of `value` under its path with dots.
-fn add_dotted(path: &str, value: Value, annotations: &mut Annotations<'static>) {
+fn add_dotted(path: &str, value: Value, annotations: &mut Vec<Pair>) {
+    // Cut before it is written in front of everything below it.
+    let path = &*storable_key(path).unwrap_or_default();
     let leaf = match value {
         Value::Object(object) => {
             for (key, value) in object {
@@ -368,7 +373,7 @@ fn add_dotted(path: &str, value: Value, annotations: &mut Annotations<'static>) 
         Value::Bool(value) => AnnotationValue::Bool(value),
     };
     if let Some(key) = storable_key(path) {
-        annotations.push(key.into_owned(), leaf);
+        annotations.push((Cow::Owned(key.into_owned()), leaf));
     }
 }
 
@@ -479,6 +484,24 @@ mod tests {
         );
         assert_eq!(records[2]["tags"], json!(["_timeofreceipt"]));
         assert_eq!(records[6].get("tags"), None);
+    }
+
+    #[tokio::test]
+    async fn a_long_name_is_not_written_again_for_everything_below_it() {
+        let (push, memory) = push();
+        let many: Map<String, Value> = (0..100_000).map(|n| (format!("{n}"), json!(1))).collect();
+        let long = "k".repeat(2 << 20);
+        let begun = std::time::Instant::now();
+        for below in [json!(many), json!(vec![1; 100_000])] {
+            let source = json!({"message": "x", "@timestamp": now(), long.clone(): below});
+            let items = send(&push, body(&[json!({"index": {}}), source])).await;
+            assert_eq!(items.unwrap()[0].fault, None);
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+        for record in memory.records() {
+            let values = &record["annotations"]["k".repeat(256)];
+            assert_eq!(values.as_array().map(Vec::len), Some(100_000));
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use mscp_log_core::clean::Raw;
 use mscp_log_core::event_id::{EventId, Origin};
-use mscp_log_core::record::{AnnotationValue, Annotations, Record, Window, is_kind, storable_key};
+use mscp_log_core::record::{AnnotationValue, Record, Window, is_kind, storable_key};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -101,6 +101,7 @@ fn prepare(
         let detail = format!("more than {limit} records in one request");
         return Err(PushError::TooLarge(detail).into());
     }
+    check_shared(&request, push.settings.max_decompressed_bytes)?;
     let mut taken = Taken::default();
     let mut records = Vec::with_capacity(count);
     let mut place = 0;
@@ -161,6 +162,30 @@ fn prepare(
     Ok((taken, push.pipeline.encode(raws, now_us)))
 }
 
+/// What a resource and a scope say is said of each of their records again: a
+/// small body could be made of much.
+fn check_shared(request: &ExportLogsServiceRequest, limit: u64) -> Result<(), PushError> {
+    let mut total: u64 = 0;
+    for resource in &request.resource_logs {
+        let own = resource.resource.as_ref();
+        let of_resource = own.map_or(0, prost::Message::encoded_len);
+        for scope in &resource.scope_logs {
+            let own = scope.scope.as_ref();
+            let shared =
+                of_resource + own.map_or(0, |scope| scope.name.len() + scope.version.len());
+            let records = scope.log_records.len() as u64;
+            total = total.saturating_add((shared as u64).saturating_mul(records));
+        }
+    }
+    if total <= limit {
+        return Ok(());
+    }
+    let detail = format!(
+        "resource and scope, once for each record, are {total} bytes, and {limit} are allowed; send fewer records at once"
+    );
+    Err(PushError::TooLarge(detail))
+}
+
 fn read(format: Format, body: &[u8]) -> Result<ExportLogsServiceRequest, OtlpError> {
     match format {
         Format::Protobuf => ExportLogsServiceRequest::decode(body)
@@ -190,10 +215,11 @@ impl Reader<'_> {
         if let Some(time_us) = own_us {
             self.window.check(time_us)?;
         }
-        let mut annotations = Annotations::new();
+        let mut annotations = Vec::new();
         let mut add_text = |key: &'static str, text: String| {
             if !text.is_empty() {
-                annotations.push(key, AnnotationValue::String(Cow::Owned(text)));
+                let value = AnnotationValue::String(Cow::Owned(text));
+                annotations.push((Cow::Borrowed(key), value));
             }
         };
         let severity = if log.severity_text.is_empty() {
@@ -242,7 +268,7 @@ impl Reader<'_> {
             appid: self.appid,
             kind: Cow::Owned(kind.unwrap_or_else(|| KIND.to_owned())),
             message: Cow::Owned(message),
-            annotations,
+            annotations: annotations.into_iter().collect(),
         };
         Ok((record, own_us.is_some()))
     }
@@ -269,7 +295,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn add_dotted(path: &str, value: &Any, depth: usize, annotations: &mut Annotations<'static>) {
+/// An annotation in the making.
+type Pair = (Cow<'static, str>, AnnotationValue<'static>);
+
+fn add_dotted(path: &str, value: &Any, depth: usize, annotations: &mut Vec<Pair>) {
+    // Cut before it is written in front of everything below it.
+    let path = &*storable_key(path).unwrap_or_default();
     match value {
         Any::KvlistValue(list) if depth < MAX_DEPTH => {
             for KeyValue { key, value, .. } in &list.values {
@@ -303,9 +334,9 @@ fn add_dotted(path: &str, value: &Any, depth: usize, annotations: &mut Annotatio
     }
 }
 
-fn add_leaf(path: &str, leaf: AnnotationValue<'static>, annotations: &mut Annotations<'static>) {
+fn add_leaf(path: &str, leaf: AnnotationValue<'static>, annotations: &mut Vec<Pair>) {
     if let Some(key) = storable_key(path) {
-        annotations.push(key.into_owned(), leaf);
+        annotations.push((Cow::Owned(key.into_owned()), leaf));
     }
 }
 
@@ -463,6 +494,24 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(memory.records()[0]["message"], r#"{"a":1}"#);
+    }
+
+    #[tokio::test]
+    async fn what_a_resource_says_is_counted_for_each_of_its_records() {
+        let (push, memory) = push();
+        let with = |bytes: usize| {
+            let text = "x".repeat(bytes);
+            let resource = json!({"attributes": [{"key": "k", "value": {"stringValue": text}}]});
+            let records = vec![json!({"timeUnixNano": now()}); 20];
+            json!({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]})
+        };
+        assert!(send_json(&push, &with(10 << 10)).await.is_ok());
+        let refused = send_json(&push, &with(20 << 10)).await;
+        assert!(matches!(
+            refused,
+            Err(OtlpError::Push(PushError::TooLarge(_)))
+        ));
+        assert_eq!(memory.records().len(), 20);
     }
 
     #[tokio::test]

@@ -284,3 +284,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_record_with_very_many_annotations_takes_no_more_time_than_its_size() {
+    let pairs: Vec<Value> = (0..200_000)
+        .map(|n| value!({"key": format!("k{n:06}"), "value": 1}))
+        .collect();
+    let mut record = good();
+    record["annotations"] = pairs.into();
+    let begun = std::time::Instant::now();
+    let records = read(&value!([record])).unwrap();
+    assert_eq!(records[0].annotations.iter().count(), 200_000);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+}
+
+proptest! {
+    #[test]
+    fn annotations_made_at_once_are_those_made_one_by_one(keys in prop::collection::vec("[a-e]{1,2}", 0..100)) {
+        let value = |n: usize| AnnotationValue::Number(n.into());
+        let mut one_by_one = Annotations::new();
+        for (n, key) in keys.iter().enumerate() {
+            one_by_one.push(key.clone(), value(n));
+        }
+        let at_once = keys.iter().enumerate().map(|(n, key)| (Cow::Borrowed(key.as_str()), value(n)));
+        prop_assert_eq!(at_once.collect::<Annotations<'_>>(), one_by_one);
+    }
+}
