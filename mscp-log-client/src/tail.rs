@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::search::{Hit, Search};
 
-/// Records of one poll's page; a poll takes as many pages as there are.
-const PAGE: u64 = 1_000;
+/// Ids of one page of a poll, the largest that a store gives; a poll takes as
+/// many pages as there are.
+const MAX_PAGE: u64 = 10_000;
+
+/// Records fetched at once.
+const RECORDS: usize = 1_000;
 
 /// Records remembered so that they are not shown twice, some 30 MB. Where more
 /// than this come in within the overlap, repeats are shown instead.
@@ -66,6 +70,7 @@ impl Search {
             begun: false,
             high_us: 0,
             seen: HashMap::new(),
+            marking: None,
             poll: None,
             ready: VecDeque::new(),
         };
@@ -85,6 +90,8 @@ struct Tail {
     high_us: i64,
     /// Ids that the overlap will show again, with their time of receipt.
     seen: HashMap<String, i64>,
+    /// What is left of marking the overlap before the first poll.
+    marking: Option<Poll>,
     /// The poll that is under way: where it began, and behind which record it goes on.
     poll: Option<Poll>,
     ready: VecDeque<Hit>,
@@ -104,6 +111,8 @@ impl Tail {
             }
             let worked = if !self.begun {
                 self.begin().await
+            } else if let Some(poll) = self.marking.clone() {
+                self.mark(poll).await
             } else if let Some(poll) = self.poll.clone() {
                 self.page(poll).await
             } else {
@@ -120,45 +129,39 @@ impl Tail {
     }
 
     /// Where "now" is, by what the store holds, for the two clocks may differ;
-    /// then the last records, and all of the overlap is marked as seen.
+    /// then the last records.
     async fn begin(&mut self) -> Result<(), Error> {
         let newest = json!({
             "size": 1,
             "query": self.search.question(),
             "sort": [{"ingest_us": "desc"}, {"event_id": "desc"}],
-            "_source": ["ingest_us"],
+            "_source": false,
         });
         let newest = self.search.ask(&newest).await?;
-        self.high_us = newest
-            .hits
-            .first()
-            .and_then(|hit| hit.number("ingest_us"))
-            .unwrap_or_default();
-        let mut poll = Some(self.begin_poll());
-        while let Some(now) = poll {
-            let (hits, next) = self.fetch(now, &json!(["ingest_us"])).await?;
-            // What came in since the first call is shown by the first poll.
-            for hit in &hits {
-                if self.is_known(hit) {
-                    self.remember(hit);
-                }
-            }
-            poll = next;
-        }
+        self.high_us = newest.hits.first().map(received).unwrap_or_default();
         let page = self
             .search
             .clone()
-            .size(self.last.min(10_000))
+            .size(self.last.min(MAX_PAGE))
             .send()
             .await?;
-        let known: Vec<Hit> = page
-            .hits
-            .into_iter()
-            .rev()
-            .filter(|hit| self.is_known(hit))
-            .collect();
+        // What came in since the first call is shown by the first poll.
+        let known = page.hits.into_iter().rev();
+        let known = known.filter(|hit| hit.number("ingest_us").is_none_or(|at| at <= self.high_us));
         self.ready.extend(known);
+        self.marking = Some(self.begin_poll());
         self.begun = true;
+        Ok(())
+    }
+
+    /// One page of what the overlap holds from before the beginning: it is not
+    /// new, and only what becomes searchable later is.
+    async fn mark(&mut self, poll: Poll) -> Result<(), Error> {
+        let (hits, next) = self.fetch(poll).await?;
+        for hit in hits.iter().filter(|hit| received(hit) <= self.high_us) {
+            remember(&mut self.seen, hit);
+        }
+        self.marking = next;
         Ok(())
     }
 
@@ -172,57 +175,78 @@ impl Tail {
         }
     }
 
+    /// One page of a poll: first the ids, of which the overlap shows the same
+    /// again and again, then the records of those that are new.
     async fn page(&mut self, poll: Poll) -> Result<(), Error> {
-        let (hits, next) = self.fetch(poll, &Value::Bool(true)).await?;
-        for hit in hits {
-            if !self.seen.contains_key(&hit.id) {
-                self.remember(&hit);
-                self.high_us = self
-                    .high_us
-                    .max(hit.number("ingest_us").unwrap_or_default());
-                self.ready.push_back(hit);
-            }
+        let (mut hits, next) = self.fetch(poll).await?;
+        hits.retain(|hit| !self.seen.contains_key(&hit.id));
+        let mut found = Vec::new();
+        for new in hits.chunks(RECORDS) {
+            let ids: Vec<&str> = new.iter().map(|hit| hit.id.as_str()).collect();
+            let search = self
+                .search
+                .clone()
+                .filter(json!({"terms": {"event_id": ids}}));
+            let body = json!({
+                "size": RECORDS,
+                "query": search.question(),
+                "sort": by_receipt(),
+                "track_total_hits": false,
+            });
+            found.append(&mut self.search.ask(&body).await?.hits);
+        }
+        // Nothing is remembered before all of it is at hand: a poll that failed
+        // is made again.
+        for hit in found {
+            remember(&mut self.seen, &hit);
+            self.high_us = self.high_us.max(received(&hit));
+            self.ready.push_back(hit);
         }
         self.poll = next;
         Ok(())
     }
 
-    fn is_known(&self, hit: &Hit) -> bool {
-        hit.number("ingest_us").is_none_or(|at| at <= self.high_us)
-    }
-
-    fn remember(&mut self, hit: &Hit) {
-        if self.seen.len() < REMEMBERED {
-            self.seen
-                .insert(hit.id.clone(), hit.number("ingest_us").unwrap_or_default());
-        }
-    }
-
-    /// One page of a poll, by the time of receipt, and the rest of the poll
-    /// where there is more.
-    async fn fetch(&self, poll: Poll, source: &Value) -> Result<(Vec<Hit>, Option<Poll>), Error> {
+    /// The ids of one page of a poll, by the time of receipt, and the rest of
+    /// the poll where there is more.
+    async fn fetch(&self, poll: Poll) -> Result<(Vec<Hit>, Option<Poll>), Error> {
         let search = self.search.clone();
         let search = search.filter(json!({"range": {"ingest_us": {"gte": poll.from_us}}}));
         let mut body = json!({
-            "size": PAGE,
+            "size": MAX_PAGE,
             "query": search.question(),
-            "sort": [{"ingest_us": "asc"}, {"event_id": "asc"}],
-            "_source": source,
+            "sort": by_receipt(),
+            "_source": false,
             "track_total_hits": false,
         });
         if let Some(after) = poll.after {
             body["search_after"] = Value::Array(after);
         }
         let hits = search.ask(&body).await?.hits;
-        let full = hits.len() as u64 >= PAGE;
-        let after = hits
-            .last()
-            .map(|hit| hit.sort.clone())
-            .filter(|sort| full && !sort.is_empty());
+        let full = hits.len() as u64 >= MAX_PAGE;
+        let after = hits.last().map(|hit| hit.sort.clone());
+        let after = after.filter(|sort| full && !sort.is_empty());
         let next = after.map(|after| Poll {
             from_us: poll.from_us,
             after: Some(after),
         });
         Ok((hits, next))
+    }
+}
+
+/// What was received at once is in the order of records; the id makes the
+/// order total, so that paging loses nothing.
+fn by_receipt() -> Value {
+    let keys = ["ingest_us", "realtime_us", "seq", "event_id"];
+    keys.iter().map(|key| json!({*key: "asc"})).collect()
+}
+
+/// The time of receipt, by which every search here is sorted.
+fn received(hit: &Hit) -> i64 {
+    hit.sort.first().and_then(Value::as_i64).unwrap_or_default()
+}
+
+fn remember(seen: &mut HashMap<String, i64>, hit: &Hit) {
+    if seen.len() < REMEMBERED {
+        seen.insert(hit.id.clone(), received(hit));
     }
 }

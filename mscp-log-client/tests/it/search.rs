@@ -30,6 +30,9 @@ impl Store {
         let from = body
             .pointer("/query/bool/filter/0/range/ingest_us/gte")
             .and_then(Value::as_i64);
+        let ids = body
+            .pointer("/query/bool/filter/0/terms/event_id")
+            .and_then(Value::as_array);
         let after = body.get("search_after").map(|after| {
             let values = after.as_array().unwrap();
             (
@@ -40,6 +43,7 @@ impl Store {
         let rows = rows
             .into_iter()
             .filter(|row| from.is_none_or(|from| row.0 >= from))
+            .filter(|row| ids.is_none_or(|ids| ids.contains(&json!(row.1))))
             .filter(|row| {
                 after.as_ref().is_none_or(|after| {
                     if key.1 == "desc" {
@@ -191,22 +195,22 @@ async fn a_tail_shows_each_record_once_and_late_ones_within_the_overlap() {
 #[tokio::test]
 async fn a_tail_takes_all_pages_of_what_came_in_between_two_polls() {
     let store = Store::default();
-    store.add(1, "0000");
+    store.add(1, "00000");
     let server = serve(&store).await;
     let settings = TailSettings {
         interval: Duration::from_millis(1),
         ..Default::default()
     };
     let mut tail = pin!(server.client().search("local").tail(1, settings));
-    assert_eq!(tail.next().await.unwrap().unwrap().id, "0000");
-    for place in 1..=2_500 {
-        store.add(1 + place, &format!("{place:04}"));
+    assert_eq!(tail.next().await.unwrap().unwrap().id, "00000");
+    for place in 1..=12_000 {
+        store.add(1 + place, &format!("{place:05}"));
     }
-    let hits: Vec<_> = tail.as_mut().take(2_500).try_collect().await.unwrap();
+    let hits: Vec<_> = tail.as_mut().take(12_000).try_collect().await.unwrap();
     assert!(
         hits.iter()
             .map(|hit| hit.id.clone())
-            .eq((1..=2_500).map(|place| format!("{place:04}")))
+            .eq((1..=12_000).map(|place| format!("{place:05}")))
     );
 }
 
@@ -216,7 +220,7 @@ async fn a_tail_goes_on_after_an_error() {
     store.add(1, "one");
     let kept = store.clone();
     let server = Server::start(move |seen, before| match before {
-        3 | 4 => answer(503, json!({"title": "away"})),
+        4 | 5 => answer(503, json!({"title": "away"})),
         _ => kept.answer(seen),
     })
     .await;

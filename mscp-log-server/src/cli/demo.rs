@@ -208,8 +208,8 @@ A sample shop ({APP}) pushes a record now and then. Try, in another terminal:
   # follow everything as it comes in
   {program} search -f --login {login}
 
-  # push a line of your own, and find it with: search hello
-  echo 'hello, log' | {program} push --app {APP} --login {login}
+  # push a line of your own, and find it
+  echo 'hello, log' | {program} push --app {APP} --login {login} && sleep 2 && {program} search hello --login {login}
 
 Ctrl-C ends it.",
         email = account.email,
