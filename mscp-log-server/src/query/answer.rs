@@ -68,7 +68,7 @@ fn keep(
 }
 
 /// The answer to `_search` and to `_count`.
-pub(super) fn search(text: &str) -> Result<String, serde_json::Error> {
+pub(super) fn search(text: &str, _sent: &str) -> Result<String, serde_json::Error> {
     const KNOWN: [&str; 6] = [
         "took",
         "timed_out",
@@ -107,15 +107,15 @@ fn hit(text: &str) -> Result<String, serde_json::Error> {
     keep(text, &KNOWN, |_, _| None)
 }
 
-/// The answer to `_msearch`.
-pub(super) fn msearch(text: &str) -> Result<String, serde_json::Error> {
+/// The answer to `_msearch` of the body `sent`.
+pub(super) fn msearch(text: &str, sent: &str) -> Result<String, serde_json::Error> {
     keep(text, &["took", "responses"], |name, value| {
-        (name == "responses").then(|| each(value, response))
+        (name == "responses").then(|| each(value, |text| response(text, sent)))
     })
 }
 
 /// One answer of `_msearch`.
-fn response(text: &str) -> Result<String, serde_json::Error> {
+fn response(text: &str, sent: &str) -> Result<String, serde_json::Error> {
     let Members(members) = serde_json::from_str(text)?;
     let status = members
         .iter()
@@ -126,9 +126,10 @@ fn response(text: &str) -> Result<String, serde_json::Error> {
         return Ok(error(
             text,
             status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            sent,
         ));
     }
-    let mut answer = search(text)?;
+    let mut answer = search(text, sent)?;
     if let Some(status) = status {
         answer.pop();
         answer.push_str(if answer.len() > 1 { "," } else { "" });
@@ -155,8 +156,9 @@ fn each(
 }
 
 /// An error of the store: its type, and its reason where the fault is the
-/// search's own (400). Nothing of indices, shards and nodes.
-pub(super) fn error(text: &str, status: StatusCode) -> String {
+/// search's own (400) and names nothing that the search does not. Nothing of
+/// indices, shards and nodes.
+pub(super) fn error(text: &str, status: StatusCode, sent: &str) -> String {
     let body: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let error = &body["error"];
     let cause = if error["root_cause"][0].is_object() {
@@ -166,7 +168,7 @@ pub(super) fn error(text: &str, status: StatusCode) -> String {
     };
     let kind = cause["type"].as_str().unwrap_or("exception");
     let reason = match cause["reason"].as_str() {
-        Some(reason) if status == StatusCode::BAD_REQUEST => reason,
+        Some(reason) if status == StatusCode::BAD_REQUEST && !names_more(reason, sent) => reason,
         _ => "the store could not answer the search",
     };
     let shown = serde_json::json!({"type": kind, "reason": reason});
@@ -175,6 +177,38 @@ pub(super) fn error(text: &str, status: StatusCode) -> String {
         "status": status.as_u16(),
     })
     .to_string()
+}
+
+/// Whether a reason puts in brackets what may be an index's name and is none of
+/// the search's own words: some speak of the index in which a field could not
+/// be used (`Fielddata is disabled on [message] in [logstash-...]`).
+fn names_more(reason: &str, sent: &str) -> bool {
+    const TYPES: [&str; 6] = [
+        "text",
+        "keyword",
+        "long",
+        "date",
+        "flattened",
+        "flat_object",
+    ];
+    let of_a_name = |c: char| !c.is_ascii_uppercase() && !" \\/*?\"<>|,#".contains(c);
+    let is_setting = |name: &str| {
+        let groups = ["index.", "indices.", "search."];
+        groups.iter().any(|group| name.starts_with(group)) && !name.contains('-')
+    };
+    reason
+        .split('[')
+        .skip(1)
+        .map(|behind| behind.split(']').next().unwrap_or_default())
+        .any(|name| {
+            !(name.is_empty()
+                || !name.chars().all(of_a_name)
+                || name.bytes().all(|byte| byte.is_ascii_digit())
+                || TYPES.contains(&name)
+                || is_setting(name)
+                // Ours have a minus: whoever guesses one shall not see it confirmed.
+                || (!name.contains('-') && sent.contains(name)))
+        })
 }
 
 #[cfg(test)]
@@ -189,9 +223,9 @@ mod tests {
             "_primary_term":1,"_shard":"[secret][0]","_node":"n","_explanation":{},"_source":{"n":1.10,"b":"c"},"sort":[1]}]},
             "aggregations":{"x":{"value":1e0}},"profile":{},"suggest":{},"terminated_early":true}"#;
         let expected = r#"{"took":3,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{"total":{"value":1},"max_score":null,"hits":[{"_index":"a","_id":"1","_score":null,"_source":{"n":1.10,"b":"c"},"sort":[1]}]},"aggregations":{"x":{"value":1e0}}}"#;
-        assert_eq!(search(answer).unwrap(), expected);
+        assert_eq!(search(answer, "").unwrap(), expected);
         assert_eq!(
-            msearch(&format!(r#"{{"took":1,"responses":[{answer},{{"error":{{"type":"t","reason":"[secret]"}},"status":500}}]}}"#)).unwrap(),
+            msearch(&format!(r#"{{"took":1,"responses":[{answer},{{"error":{{"type":"t","reason":"[secret]"}},"status":500}}]}}"#), "").unwrap(),
             format!(
                 r#"{{"took":1,"responses":[{expected},{{"error":{{"reason":"the store could not answer the search","root_cause":[{{"reason":"the store could not answer the search","type":"t"}}],"type":"t"}},"status":500}}]}}"#
             )
@@ -202,14 +236,38 @@ mod tests {
     fn errors_name_no_index() {
         let text = r#"{"error":{"root_cause":[{"type":"parsing_exception","reason":"unknown query [x]","index":"secret"}],
             "type":"search_phase_execution_exception","failed_shards":[{"index":"secret"}]},"status":400}"#;
-        assert!(!error(text, StatusCode::BAD_REQUEST).contains("secret"));
-        assert!(error(text, StatusCode::BAD_REQUEST).contains("unknown query [x]"));
+        let sent = r#"{"query":{"x":{}}}"#;
+        assert!(!error(text, StatusCode::BAD_REQUEST, sent).contains("secret"));
+        assert!(error(text, StatusCode::BAD_REQUEST, sent).contains("unknown query [x]"));
         assert!(
             !error(
                 r#"{"error":"no such index [secret]"}"#,
-                StatusCode::NOT_FOUND
+                StatusCode::NOT_FOUND,
+                ""
             )
             .contains("secret")
         );
+    }
+
+    #[test]
+    fn a_reason_names_only_what_the_search_names() {
+        let sent = r#"{"query":{},"sort":[{"message":{"order":"asc"}}]}"#;
+        let shown = |reason: &str| {
+            let cause = serde_json::json!({"type": "illegal_argument_exception", "reason": reason});
+            let body = serde_json::json!({"error": {"root_cause": [cause]}, "status": 400});
+            error(&body.to_string(), StatusCode::BAD_REQUEST, sent).contains(reason)
+        };
+        assert!(!shown(
+            "Fielddata is disabled on [message] in [logstash-filebeat-vault-2026.01.01]. Please use a keyword field instead."
+        ));
+        assert!(!shown(
+            "Field [message] of type [text] is unknown to [payments]"
+        ));
+        assert!(shown(
+            "Field [message] of type [text] is not supported for aggregation [AVG]"
+        ));
+        assert!(shown(
+            "Result window is too large, from + size must be less than or equal to: [10000] but was [10001], see [index.max_result_window]"
+        ));
     }
 }

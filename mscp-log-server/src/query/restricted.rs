@@ -16,7 +16,7 @@ use mscp_log_core::query::{Header, Msearch, QueryError, Refused};
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
-use super::{Ask, Read, Refusal, Region, answer, indices, json, request};
+use super::{Ask, NOT_FROM_THE_STORE, Read, Refusal, Region, answer, indices, json, request};
 
 /// Parameters that say how an answer is written, and nothing of what is in it.
 const OF_THE_FORM: [&str; 5] = [
@@ -97,7 +97,11 @@ impl Region {
         match endpoint {
             Endpoint::Handshake => {
                 let request = request(ask.method, "/", None, HeaderMap::new(), Body::empty());
-                Ok(self.store.call(request).await)
+                let mut response = self.store.call(request).await;
+                for name in NOT_FROM_THE_STORE {
+                    response.headers_mut().remove(name);
+                }
+                Ok(response)
             }
             Endpoint::License => Ok(json(StatusCode::OK, license().to_string())),
             Endpoint::ClusterHealth => Ok(json(StatusCode::OK, health(self.name()).to_string())),
@@ -271,7 +275,7 @@ impl Region {
         path: &str,
         form: &str,
         body: String,
-        rewrite: fn(&str) -> Result<String, serde_json::Error>,
+        rewrite: fn(&str, &str) -> Result<String, serde_json::Error>,
     ) -> Result<Response<Body>, Fault> {
         let mut headers = HeaderMap::new();
         let json_type = HeaderValue::from_static("application/json");
@@ -297,12 +301,12 @@ impl Region {
                 path,
                 Some(parameters),
                 headers,
-                Body::from(body),
+                Body::from(body.clone()),
             ))
             .await;
         let status = response.status();
         let unreadable = || {
-            let body = answer::error("", StatusCode::BAD_GATEWAY);
+            let body = answer::error("", StatusCode::BAD_GATEWAY, "");
             Ok(json(StatusCode::BAD_GATEWAY, body))
         };
         let Ok(bytes) = axum::body::to_bytes(response.into_body(), MAX_ANSWER).await else {
@@ -312,9 +316,9 @@ impl Region {
             return unreadable();
         };
         if status != StatusCode::OK {
-            return Ok(json(status, answer::error(text, status)));
+            return Ok(json(status, answer::error(text, status, &body)));
         }
-        match rewrite(text) {
+        match rewrite(text, &body) {
             Ok(answer) => Ok(json(StatusCode::OK, answer)),
             Err(_) => unreadable(),
         }

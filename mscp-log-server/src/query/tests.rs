@@ -295,12 +295,13 @@ async fn constants_are_the_same_whatever_the_store_holds() {
         assert!(text(response).await.contains(part), "{uri}");
     }
     assert!(store.asked.lock().unwrap().is_empty());
-    region
+    let shaken = region
         .answer(ask(shop(), "GET", "/", ""))
         .await
         .response
         .unwrap();
     assert_eq!(store.asked.lock().unwrap()[0].0.uri, "/");
+    assert!(!shaken.headers().contains_key(header::SET_COOKIE));
 }
 
 #[tokio::test]
