@@ -219,6 +219,7 @@ impl Identity {
         address: Option<IpAddr>,
     ) -> Result<Issued, IssueError> {
         let wish_s = ttl(ttl_s)?;
+        check_size(wanted)?;
         let mut change = self.database.begin().await?;
         let holder = accounts::holder(&mut change, subject)
             .await?
@@ -302,6 +303,24 @@ pub(super) struct Wish {
     pub(super) ttl_s: u64,
     pub(super) action: &'static str,
     pub(super) address: Option<IpAddr>,
+}
+
+/// Refuse a wish that no token can hold, before it is compared with grants,
+/// which takes the product of both and the database's lock.
+///
+/// # Errors
+/// [`IssueError::TooLong`], with the least that the token would have.
+pub(super) fn check_size(wanted: &Access) -> Result<(), IssueError> {
+    // `{"method":["GET"],"url":[],"other":{}}`, and `"",` around each pattern.
+    const RULE_BYTES: usize = 38;
+    const PATTERN_BYTES: usize = 3;
+    let patterns = wanted.0.iter().flat_map(|rule| &rule.urls);
+    let bytes: usize = patterns.map(|url| url.as_str().len() + PATTERN_BYTES).sum();
+    let bytes = bytes + wanted.0.len() * RULE_BYTES;
+    if bytes > MAX_TOKEN_BYTES {
+        return Err(IssueError::TooLong(bytes));
+    }
+    Ok(())
 }
 
 /// A wish for a lifetime that can be.

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 
 use super::accounts::{self, giver, grants, invalid, load, missing, note, revoke, written};
 use super::database::DatabaseError;
-use super::issue::{IssueError, Wish, ttl};
+use super::issue::{IssueError, Wish, check_size, ttl};
 use super::{Actor, ChangeError, Identity, keys};
 
 /// Longest label of a token, in bytes.
@@ -117,6 +117,7 @@ impl Identity {
             return Err(invalid("label", reason).into());
         }
         let wish_s = ttl(ttl_s)?;
+        check_size(wanted)?;
         let mut change = self.database.begin().await?;
         let holder = match accounts::holder(&mut change, id).await? {
             Some(holder) => holder,

@@ -156,6 +156,20 @@ async fn a_token_that_nobody_would_take_is_not_issued() {
 }
 
 #[tokio::test]
+async fn a_wish_that_no_token_can_hold_is_refused_without_work() {
+    let world = World::new();
+    let identity = world.replica().await;
+    let root = administrator(&identity).await;
+    let urls: Vec<String> = (0..60_000).map(|n| format!("\"/api/{n}\"")).collect();
+    let rule = format!(r#"[{{"method": ["GET"], "url": [{}]}}]"#, urls.join(","));
+    let wanted = access(&rule);
+    let begun = std::time::Instant::now();
+    let refused = identity.issue(&root.subject, &wanted, None, None).await;
+    assert!(matches!(refused, Err(IssueError::TooLong(_))));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
+}
+
+#[tokio::test]
 async fn a_service_account_has_tokens_that_are_listed_and_taken_back() {
     let world = World::new();
     let identity = world.replica().await;
