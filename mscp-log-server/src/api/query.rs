@@ -7,7 +7,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Router, http};
-use mscp_log_core::access::Visible;
+use mscp_log_core::access::{CanonicalPath, Decision, Visible};
 
 use super::App;
 use super::access::{Caller, Door, Peer, RequestPath};
@@ -49,6 +49,7 @@ async fn through(
         headers,
         ..
     } = parts;
+    let everywhere = everywhere(&door, &caller, &method, name, rest);
     let answered = region
         .answer(Ask {
             method,
@@ -59,12 +60,35 @@ async fn through(
             subject: Arc::clone(&caller.subject),
             visible: caller.visible.clone(),
             write: caller.write,
+            everywhere,
         })
         .await;
     note(&door, &caller, peer, name, &answered);
     match answered.response {
         Ok(response) => response,
         Err(refusal) => problem(&refusal).into_response(),
+    }
+}
+
+/// Whether the token grants as much of the same endpoint without an index.
+fn everywhere(
+    door: &Door,
+    caller: &Caller,
+    method: &http::Method,
+    region: &str,
+    rest: &[&str],
+) -> bool {
+    let [_index, endpoint @ ..] = rest else {
+        return true;
+    };
+    let prefix = door.base().prefix();
+    let path = CanonicalPath::parse(&format!("{prefix}/{region}/log/{}", endpoint.join("/")));
+    let (Ok(method), Ok(path)) = (method.as_str().parse(), path) else {
+        return false;
+    };
+    match caller.decide(method, &path) {
+        Decision::Allowed { visible, write } => visible == Visible::All && (write || !caller.write),
+        Decision::Denied => false,
     }
 }
 

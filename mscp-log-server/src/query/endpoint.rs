@@ -80,6 +80,11 @@ pub(super) fn classify(method: &Method, segments: &[&str]) -> Endpoint {
     }
 }
 
+/// Whether the body may name indices of its own, although the path names some.
+pub(super) fn names_more_indices(segments: &[&str]) -> bool {
+    matches!(segments, [index, "_msearch" | "_mget" | "_bulk"] if !index.starts_with('_') || *index == "_all")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,6 +87,9 @@ pub struct Ask {
     pub visible: Visible,
     /// Whether they may change the store.
     pub write: bool,
+    /// Whether they may make the same request without an index in its path, so
+    /// that it is no matter which indices its body names.
+    pub everywhere: bool,
 }
 
 /// Why a request does not go to the store.
@@ -159,6 +162,13 @@ impl Region {
                         Err(Refusal::Forbidden(format!(
                             "{} {} is none of the endpoints that only read, and the token grants no writing",
                             ask.method,
+                            path(&ask.segments)
+                        )))
+                    }
+                    Visible::All if !ask.everywhere && endpoint::names_more_indices(&segments) => {
+                        Err(Refusal::Forbidden(format!(
+                            "the body of {} can name any index, and the token grants only this path; it \
+                             must grant the endpoint without an index",
                             path(&ask.segments)
                         )))
                     }

@@ -91,6 +91,7 @@ fn ask(visible: Visible, method: &str, uri: &str, body: &str) -> Ask {
         subject: "someone".into(),
         visible,
         write: false,
+        everywhere: true,
     }
 }
 

@@ -275,3 +275,25 @@ async fn nothing_is_written_without_the_permission_to_write() {
     assert_eq!(deleted.status, 200, "{}", deleted.body);
     assert_eq!(scene.count(&reader, json!({"match_all": {}})).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_one_index_reaches_no_other_by_naming_it_in_a_body() {
+    let scene = Scene::new().await;
+    scene.bulk(&lines(&["shop"])).await;
+    let granted = "logstash-other-2026.11.20";
+    let one_index = scene
+        .token_for(json!([{"method": ["GET", "POST"],
+            "url": [format!("{{mscp_api_url}}/local/log/{granted}/**")]}]))
+        .await;
+    let ndjson = "application/x-ndjson";
+    let body = format!("{{\"index\":\"{INDEX}\"}}\n{{}}\n");
+    let path = format!("/api/local/log/{granted}/_msearch");
+    let (status, text) = without_took(&scene, &one_index, &path, ndjson, body.clone()).await;
+    assert_eq!(status, 403, "{text}");
+    let search = format!("/api/local/log/{granted}/_search?ignore_unavailable=true");
+    let own = scene.post(&one_index, &search, json!({})).await;
+    assert_eq!(own.status, 200, "{}", own.body);
+    // Who may search everywhere may do it by this path, too.
+    let (status, text) = without_took(&scene, &scene.token, &path, ndjson, body).await;
+    assert_eq!(status, 200, "{text}");
+}
