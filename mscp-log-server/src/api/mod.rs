@@ -4,11 +4,14 @@ pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod body;
+pub mod cors;
 pub mod health;
 pub mod listen;
 pub mod problem;
 pub mod push;
 pub mod query;
+#[cfg(test)]
+pub(in crate::api) mod tests;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -16,10 +19,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use mscp_log_core::access::Base;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::query::Region;
 use access::Door;
+use cors::Cors;
 use health::Health;
 use problem::{Kind, Problem};
 
@@ -33,8 +38,14 @@ pub struct App {
     pub ways: push::Ways,
 }
 
-/// The whole API behind its door.
-pub fn router(app: Arc<App>, door: Door, health: Arc<Health>) -> Router {
+/// The whole API behind its door, and behind what answers browsers before it.
+pub fn router(app: Arc<App>, door: Arc<Door>, health: Arc<Health>, cors: Cors) -> Router {
+    let inside = rooms(app, door.base(), health);
+    cors.guard(door.guard(inside))
+}
+
+/// Everything that has a path.
+fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
     let ways = app.ways.clone();
     let below_base: Router<Arc<App>> = Router::new()
         .merge(auth::routes())
@@ -42,16 +53,15 @@ pub fn router(app: Arc<App>, door: Door, health: Arc<Health>) -> Router {
         .merge(push::routes(ways.clone()))
         .merge(query::routes());
     let below_base = below_base.with_state(app);
-    let inside = match door.base().prefix() {
+    let inside = match base.prefix() {
         "" => below_base,
         prefix => Router::new().nest(prefix, below_base),
     };
-    let inside = inside
+    inside
         .merge(health::routes(health))
         .merge(push::grpc_routes(ways))
         .fallback(nothing_here)
-        .layer(CatchPanicLayer::custom(fault));
-    Arc::new(door).guard(inside)
+        .layer(CatchPanicLayer::custom(fault))
 }
 
 async fn nothing_here() -> Problem {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::access::Door;
+use crate::api::cors::Cors;
 use crate::api::health::{Check, Health};
 use crate::api::listen::{self, TlsError, TlsFiles};
 use crate::api::push::Ways;
@@ -182,7 +183,8 @@ impl Node {
                 version: config.elasticsearch.version,
             },
         });
-        let service = api::router(app, door, health);
+        let cors = Cors::new(&config.http.cors_origins);
+        let service = api::router(app, Arc::new(door), health, cors);
         if let Some(files) = &tls {
             // Files that cannot be used are an error of the start, not of a task.
             listen::tls_config(files)?;

@@ -29,6 +29,14 @@ pub(in crate::api) const EMAIL: &str = "admin@example.com";
 pub(in crate::api) const PASSWORD: &str = "correct horse battery";
 
 pub(in crate::api) async fn house(settings: &[(&str, &str)], inside: Router) -> House {
+    house_of(settings, |door, _| door.guard(inside)).await
+}
+
+/// The same, with a router of its own around or behind the door.
+pub(in crate::api) async fn house_of(
+    settings: &[(&str, &str)],
+    router: impl FnOnce(Arc<Door>, &Config) -> Router,
+) -> House {
     let data = tempfile::tempdir().unwrap();
     let settings = settings
         .iter()
@@ -57,7 +65,7 @@ pub(in crate::api) async fn house(settings: &[(&str, &str)], inside: Router) -> 
     ));
     House {
         _data: data,
-        router: Arc::clone(&door).guard(inside),
+        router: router(Arc::clone(&door), &config),
         door,
         root: root.token,
     }
