@@ -15,5 +15,6 @@ pub mod ingest;
 pub mod node;
 pub mod pipeline;
 pub mod query;
+pub mod schema;
 pub mod ship;
 pub mod store;

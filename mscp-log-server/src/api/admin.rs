@@ -11,15 +11,17 @@ use axum::routing::{delete, get, patch, post, put};
 use axum::{Json, Router};
 use http::StatusCode;
 use http::request::Parts;
-use serde::Deserialize;
-use serde_json::json;
+use mscp_log_core::access::Access;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::config::Secret;
 use crate::identity::{
-    AccountChange, Actor, ChangeError, DatabaseError, Identity, IssueError, IssueServiceError,
-    KeyChangeError, NewAccount, Page,
+    Account, AccountChange, Actor, ChangeError, DatabaseError, Identity, IssueError,
+    IssueServiceError, KeyChangeError, KeyState, NewAccount, Noted, Page, Role, ServiceToken,
 };
+use crate::schema;
 
 use super::access::{Caller, Door, Peer};
 use super::body::{access, json, method_not_allowed, unstored};
@@ -54,6 +56,27 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .method_not_allowed_fallback(method_not_allowed)
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(
+    users,
+    add_user,
+    user,
+    change_user,
+    remove_user,
+    service_tokens,
+    issue_service_token,
+    take_back_service_token,
+    roles,
+    put_role,
+    remove_role,
+    keys,
+    rotate_keys,
+    revoke_key,
+    audit,
+    regions,
+))]
+pub(super) struct Document;
+
 /// One who may do what was asked, as the door has decided.
 struct Administrator {
     door: Arc<Door>,
@@ -85,37 +108,63 @@ impl<S: Send + Sync> FromRequestParts<S> for Administrator {
     }
 }
 
+/// All accounts, by e-mail
+#[utoipa::path(get, path = "/system/users", tag = "administration", security(("access_token" = [])), responses(
+    (status = 200, description = "The accounts, without passwords", body = Vec<Account>),
+))]
 async fn users(admin: Administrator) -> Result<Response, Problem> {
     Ok(unstored(admin.identity().accounts().await?))
 }
 
+/// One account
+#[utoipa::path(get, path = "/system/users/{id}", tag = "administration", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")), responses(
+    (status = 200, description = "The account", body = Account),
+    (status = 404, response = super::openapi::Problem),
+))]
 async fn user(admin: Administrator, Path(id): Path<String>) -> Result<Response, Problem> {
     Ok(unstored(admin.identity().account(&id).await?))
 }
 
-/// An account to be made, as it is sent.
-#[derive(Deserialize)]
+/// An account to be made.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AddUser {
+    /// An e-mail address, or a service's name.
     email: String,
+    /// Whether it is a service account: it has tokens and does not sign in.
     #[serde(default)]
     service: bool,
+    /// A person without one cannot sign in yet; a service has none.
+    #[schema(value_type = Option<String>, format = Password)]
     password: Option<Password>,
+    /// Names of its roles.
     #[serde(default)]
     roles: Vec<String>,
+    /// Its own grants.
+    #[schema(value_type = Option<Vec<schema::Rule>>)]
     grants: Option<Box<RawValue>>,
+    /// Longest lifetime of its access tokens, in seconds.
     max_ttl: Option<u64>,
 }
 
-/// What of an account to change, as it is sent.
-#[derive(Deserialize)]
+/// What of an account to change; what is absent stays.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeUser {
+    /// Another e-mail or name.
     email: Option<String>,
+    /// Disable or enable.
     disabled: Option<bool>,
+    /// These roles in place of the present ones.
     roles: Option<Vec<String>>,
+    /// These grants in place of the present ones.
+    #[schema(value_type = Option<Vec<schema::Rule>>)]
     grants: Option<Box<RawValue>>,
+    /// Another password.
+    #[schema(value_type = Option<String>, format = Password)]
     password: Option<Password>,
+    /// Another longest lifetime of access tokens, in seconds.
     max_ttl: Option<u64>,
 }
 
@@ -129,6 +178,12 @@ impl From<String> for Password {
     }
 }
 
+/// Make an account
+#[utoipa::path(post, path = "/system/users", tag = "administration", security(("access_token" = [])),
+    request_body = AddUser, responses(
+    (status = 201, description = "The account", body = Account),
+    (status = 409, response = super::openapi::Problem),
+))]
 async fn add_user(admin: Administrator, body: Body) -> Result<Response, Problem> {
     let sent: AddUser = json(body).await?;
     let grants = sent.grants.map(|written| access("grants", &written));
@@ -144,6 +199,14 @@ async fn add_user(admin: Administrator, body: Body) -> Result<Response, Problem>
     Ok((StatusCode::CREATED, unstored(account)).into_response())
 }
 
+/// Change an account
+#[utoipa::path(patch, path = "/system/users/{id}", tag = "administration", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    request_body = ChangeUser, responses(
+    (status = 200, description = "The account as it is now", body = Account),
+    (status = 404, response = super::openapi::Problem),
+    (status = 409, response = super::openapi::Problem),
+))]
 async fn change_user(
     admin: Administrator,
     Path(id): Path<String>,
@@ -164,26 +227,60 @@ async fn change_user(
     Ok(unstored(account))
 }
 
+/// Remove an account; its tokens end with it
+#[utoipa::path(delete, path = "/system/users/{id}", tag = "administration", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")), responses(
+    (status = 204, description = "It is removed"),
+    (status = 404, response = super::openapi::Problem),
+    (status = 409, response = super::openapi::Problem),
+))]
 async fn remove_user(admin: Administrator, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     admin.identity().remove_account(&admin.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A service token to be issued, as it is sent.
-#[derive(Deserialize)]
+/// A service token to be issued.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct IssueToken {
+    /// What the token shall grant.
+    #[schema(value_type = Vec<schema::Rule>)]
     access: Box<RawValue>,
+    /// How long it shall last, in seconds.
     ttl: Option<u64>,
     /// What it is for, for the list.
     #[serde(default)]
     label: String,
 }
 
+/// A service token as it is handed out, once.
+#[derive(Serialize, ToSchema)]
+struct IssuedToken {
+    /// The JWT.
+    token: String,
+    /// When it ends, in seconds since the epoch.
+    exp: i64,
+    /// Its id, by which it is taken back.
+    jti: String,
+}
+
+/// A service account's tokens
+#[utoipa::path(get, path = "/system/users/{id}/tokens", tag = "administration", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")), responses(
+    (status = 200, description = "What is known of each; not the tokens", body = Vec<ServiceToken>),
+    (status = 404, response = super::openapi::Problem),
+))]
 async fn service_tokens(admin: Administrator, Path(id): Path<String>) -> Result<Response, Problem> {
     Ok(unstored(admin.identity().service_tokens(&id).await?))
 }
 
+/// Issue a token to a service account
+#[utoipa::path(post, path = "/system/users/{id}/tokens", tag = "administration", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    request_body = IssueToken, responses(
+    (status = 201, description = "The token, which is shown this once", body = IssuedToken),
+    (status = 404, response = super::openapi::Problem),
+))]
 async fn issue_service_token(
     admin: Administrator,
     Path(id): Path<String>,
@@ -195,10 +292,23 @@ async fn issue_service_token(
         .identity()
         .issue_service_token(&admin.actor, &id, &sent.label, &wanted, sent.ttl)
         .await?;
-    let answer = json!({"token": issued.token, "exp": issued.exp, "jti": issued.jti});
+    let answer = IssuedToken {
+        token: issued.token,
+        exp: issued.exp,
+        jti: issued.jti,
+    };
     Ok((StatusCode::CREATED, unstored(answer)).into_response())
 }
 
+/// Take a service token back
+#[utoipa::path(delete, path = "/system/users/{id}/tokens/{jti}", tag = "administration", security(("access_token" = [])),
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("jti" = String, Path, description = "The token's id"),
+    ), responses(
+    (status = 204, description = "It ends now"),
+    (status = 404, response = super::openapi::Problem),
+))]
 async fn take_back_service_token(
     admin: Administrator,
     Path((id, jti)): Path<(String, String)>,
@@ -210,17 +320,39 @@ async fn take_back_service_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A role's grants, as they are sent.
-#[derive(Deserialize)]
+/// A role's grants.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutRole {
+    /// What those who have it may ask for.
+    #[schema(value_type = Vec<schema::Rule>)]
     grants: Box<RawValue>,
 }
 
+/// A role as it was written.
+#[derive(Serialize, ToSchema)]
+struct WrittenRole {
+    /// Its name.
+    name: String,
+    /// What those who have it may ask for.
+    #[schema(value_type = Vec<schema::Rule>)]
+    grants: Access,
+}
+
+/// All roles, by name
+#[utoipa::path(get, path = "/system/roles", tag = "administration", security(("access_token" = [])), responses(
+    (status = 200, description = "The roles", body = Vec<Role>),
+))]
 async fn roles(admin: Administrator) -> Result<Response, Problem> {
     Ok(unstored(admin.identity().roles().await?))
 }
 
+/// Make a role, or change its grants
+#[utoipa::path(put, path = "/system/roles/{name}", tag = "administration", security(("access_token" = [])),
+    params(("name" = String, Path, description = "The role's name")),
+    request_body = PutRole, responses(
+    (status = 200, description = "The role", body = WrittenRole),
+))]
 async fn put_role(
     admin: Administrator,
     Path(name): Path<String>,
@@ -228,14 +360,19 @@ async fn put_role(
 ) -> Result<Response, Problem> {
     let sent: PutRole = json(body).await?;
     let grants = access("grants", &sent.grants)?;
-    let answer = json!({"name": name, "grants": grants});
     admin
         .identity()
-        .put_role(&admin.actor, &name, grants)
+        .put_role(&admin.actor, &name, grants.clone())
         .await?;
-    Ok(unstored(answer))
+    Ok(unstored(WrittenRole { name, grants }))
 }
 
+/// Remove a role
+#[utoipa::path(delete, path = "/system/roles/{name}", tag = "administration", security(("access_token" = [])),
+    params(("name" = String, Path, description = "The role's name")), responses(
+    (status = 204, description = "It is removed, from its accounts too"),
+    (status = 404, response = super::openapi::Problem),
+))]
 async fn remove_role(
     admin: Administrator,
     Path(name): Path<String>,
@@ -244,29 +381,54 @@ async fn remove_role(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The keys that sign and verify
+#[utoipa::path(get, path = "/system/keys", tag = "administration", security(("access_token" = [])), responses(
+    (status = 200, description = "Where in its life each is; not the keys", body = Vec<KeyState>),
+))]
 async fn keys(admin: Administrator) -> Result<Response, Problem> {
     Ok(unstored(admin.identity().keys().await?))
 }
 
+/// Let the next key sign
+#[utoipa::path(post, path = "/system/keys/rotate", tag = "administration", security(("access_token" = [])), responses(
+    (status = 200, description = "The keys as they are now", body = Vec<KeyState>),
+    (status = 409, response = super::openapi::Problem),
+))]
 async fn rotate_keys(admin: Administrator) -> Result<Response, Problem> {
     Ok(unstored(admin.identity().rotate_keys(&admin.actor).await?))
 }
 
+/// Revoke a key; what it signed ends
+#[utoipa::path(delete, path = "/system/keys/{kid}", tag = "administration", security(("access_token" = [])),
+    params(("kid" = String, Path, description = "The key's id")), responses(
+    (status = 200, description = "The keys as they are now", body = Vec<KeyState>),
+    (status = 404, response = super::openapi::Problem),
+    (status = 409, response = super::openapi::Problem),
+))]
 async fn revoke_key(admin: Administrator, Path(kid): Path<String>) -> Result<Response, Problem> {
     let identity = admin.identity();
     Ok(unstored(identity.revoke_key(&admin.actor, &kid).await?))
 }
 
 /// Which rows of the audit, as the query asks.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct AuditQuery {
+    /// Only rows before the one with this id: the next page.
     before: Option<String>,
+    /// Only rows of this subject.
     subject: Option<String>,
+    /// At most so many; as many as a page has when absent or 0.
     #[serde(default)]
     limit: u32,
 }
 
+/// Who did what, the latest first
+#[utoipa::path(get, path = "/system/audit", tag = "administration", security(("access_token" = [])),
+    params(AuditQuery), responses(
+    (status = 200, description = "One page", body = Vec<Noted>),
+))]
 async fn audit(
     admin: Administrator,
     query: Result<Query<AuditQuery>, QueryRejection>,
@@ -280,11 +442,22 @@ async fn audit(
     Ok(unstored(admin.identity().audit(&page).await?))
 }
 
+/// A region that the node serves.
+#[derive(Serialize, ToSchema)]
+struct ServedRegion {
+    /// The segment of its paths.
+    name: String,
+}
+
+/// The regions that the node serves
+#[utoipa::path(get, path = "/regions", tag = "administration", security(("access_token" = [])), responses(
+    (status = 200, description = "The regions", body = Vec<ServedRegion>),
+))]
 async fn regions(Extension(door): Extension<Arc<Door>>) -> Response {
     let regions = door.regions().iter();
     Json(
         regions
-            .map(|name| json!({ "name": name }))
+            .map(|name| ServedRegion { name: name.clone() })
             .collect::<Vec<_>>(),
     )
     .into_response()

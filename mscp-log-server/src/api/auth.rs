@@ -10,16 +10,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
-use mscp_log_core::access::{CanonicalPath, Decision, Method, Visible};
+use mscp_log_core::access::{Access, CanonicalPath, Decision, Method, Restriction, Visible};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::config::Secret;
 use crate::identity::{IssueError, Issued, LoginError};
+use crate::schema;
 
 use super::access::{
     CHALLENGE_BASIC, CHALLENGE_BEARER, Caller, Door, Peer, REQUESTED_WITH, SESSION_COOKIE, pairs,
@@ -41,13 +42,27 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .method_not_allowed_fallback(method_not_allowed)
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(token_root, issue, grants, sign_in, sign_out, introspect))]
+pub(super) struct Document;
+
 /// A token as it is handed out.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
 struct Answer {
+    /// The JWT.
     token: String,
+    /// When it ends, in seconds since the epoch.
     exp: i64,
 }
 
+/// Sign in with e-mail and password for a root token
+#[utoipa::path(method(get, post), path = "/auth/token_root", tag = "tokens",
+    security(("password" = [])), responses(
+    (status = 200, description = "A root token, good for asking for access tokens only", body = Answer),
+    (status = 429, response = super::openapi::Problem),
+    (status = 503, response = super::openapi::Problem),
+))]
 async fn token_root(
     Extension(door): Extension<Arc<Door>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -99,13 +114,33 @@ fn basic(headers: &HeaderMap) -> Option<(String, Secret)> {
 }
 
 /// The wanted access with a wish for the lifetime; an array alone is the access.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Wish {
+    /// What the token shall grant.
+    #[schema(value_type = Vec<schema::Rule>)]
     access: Box<RawValue>,
+    /// How long it shall last, in seconds; the configured time when absent.
     ttl: Option<u64>,
 }
 
+/// What a token shall grant: the rules alone, or with a lifetime.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is for the document only")]
+enum Wanted {
+    /// The access alone.
+    Access(Vec<schema::Rule>),
+    /// With a lifetime.
+    Wish(Wish),
+}
+
+/// Ask for an access token
+#[utoipa::path(method(get, post), path = "/auth", operation_id = "issue_token", tag = "tokens",
+    security(("root_token" = []), ("session" = [])),
+    request_body = Wanted, responses(
+    (status = 200, description = "An access token that grants what was wanted", body = Answer),
+))]
 async fn issue(
     Extension(door): Extension<Arc<Door>>,
     Extension(caller): Extension<Caller>,
@@ -130,6 +165,11 @@ async fn issue(
     Ok(unstored(Answer { token, exp }))
 }
 
+/// What the account may ask for
+#[utoipa::path(get, path = "/auth/grants", tag = "tokens",
+    security(("root_token" = []), ("session" = [])), responses(
+    (status = 200, description = "Its own grants and its roles'", body = Vec<schema::Rule>),
+))]
 async fn grants(
     Extension(door): Extension<Arc<Door>>,
     Extension(caller): Extension<Caller>,
@@ -151,6 +191,20 @@ fn refused(error: &IssueError) -> Problem {
     }
 }
 
+/// Until when a session lasts.
+#[derive(Serialize, ToSchema)]
+struct Session {
+    /// In seconds since the epoch.
+    exp: i64,
+}
+
+/// Sign in for a session, which a cookie holds
+#[utoipa::path(post, path = "/auth/session", tag = "tokens", security(("password" = [])), responses(
+    (status = 200, description = "The root token is in the cookie", body = Session,
+        headers(("Set-Cookie" = String, description = "The session"))),
+    (status = 429, response = super::openapi::Problem),
+    (status = 503, response = super::openapi::Problem),
+))]
 async fn sign_in(
     Extension(door): Extension<Arc<Door>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -158,9 +212,14 @@ async fn sign_in(
 ) -> Result<Response, Problem> {
     let Issued { token, exp } = login(&door, peer, &headers).await?;
     let lasts_s = exp.saturating_sub(crate::clock::now_s());
-    with_cookie(&door, &token, lasts_s, unstored(json!({ "exp": exp })))
+    with_cookie(&door, &token, lasts_s, unstored(Session { exp }))
 }
 
+/// End the session
+#[utoipa::path(delete, path = "/auth/session", tag = "tokens",
+    security(("root_token" = []), ("session" = [])), responses(
+    (status = 204, description = "The cookie is taken back"),
+))]
 async fn sign_out(Extension(door): Extension<Arc<Door>>) -> Result<Response, Problem> {
     with_cookie(&door, "", 0, StatusCode::NO_CONTENT.into_response())
 }
@@ -183,20 +242,82 @@ fn with_cookie(
 }
 
 /// What is asked of another's token.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Question {
+    /// The token.
+    #[schema(required = true, value_type = String)]
     token: Option<Shown>,
     /// RFC 7662 section 2.1; there is one type here.
     token_type_hint: Option<String>,
+    /// With `url`: a request that the token may or may not be granted.
     method: Option<String>,
+    /// Its path from the origin, or its URL.
     url: Option<String>,
+}
+
+/// What is told of it (RFC 7662 section 2.2); of one that does not verify only
+/// that it is not active.
+#[derive(Default, Serialize, ToSchema)]
+struct Introspected {
+    active: bool,
+    /// The account's id; for tokens of the wider platform behind `platform:`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    /// The account's e-mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    /// What it grants; a root token has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<schema::Rule>>)]
+    access: Option<Access>,
+    /// Present when a request was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<Decided>,
+}
+
+/// Whether a token grants a request, and what that may see.
+#[derive(Serialize, ToSchema)]
+struct Decided {
+    allowed: bool,
+    /// Whether it may change the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Visible>)]
+    visible: Option<Seen>,
+}
+
+/// `"all"`, or what any of these restrictions lets through.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seen {
+    All(&'static str),
+    Restricted(Vec<Restriction>),
 }
 
 /// A token that is asked about. It has no `Debug`.
 #[derive(Deserialize)]
 struct Shown(String);
 
+/// Ask about another's token (RFC 7662)
+#[utoipa::path(post, path = "/auth/introspect", tag = "tokens", security(("access_token" = [])),
+    request_body(content(
+        (Question = "application/x-www-form-urlencoded"),
+        (Question = "application/json"),
+    )), responses(
+    (status = 200, description = "What is known of it", body = Introspected),
+))]
 async fn introspect(
     Extension(door): Extension<Arc<Door>>,
     headers: HeaderMap,
@@ -217,33 +338,29 @@ async fn introspect(
         _ => return Err(Problem::bad_request("method and url are given together")),
     };
     let Ok(verified) = door.identity().verify(&token.0, crate::clock::now_s()) else {
-        return Ok(unstored(json!({ "active": false })));
+        return Ok(unstored(Introspected::default()));
     };
-    let claims = &verified.claims;
-    let mut answer = json!({
-        "active": true,
-        "sub": verified.subject(),
-        "username": claims.email,
-        "iat": claims.iat,
-        "exp": claims.exp,
-        "iss": claims.iss,
-        "aud": claims.aud,
-        "jti": claims.jti,
-    });
-    if let Value::Object(answer) = &mut answer {
-        answer.retain(|_, value| !value.is_null());
-        if let Some(access) = &claims.access {
-            answer.insert("access".to_owned(), json!(access));
-        }
-        if let Some((method, url)) = request {
-            let decision = match (&claims.access, path_of(&door, &url)?) {
-                (Some(access), Some(path)) => access.decide(door.base(), method, &path),
-                _ => Decision::Denied,
-            };
-            answer.insert("decision".to_owned(), written(&decision));
-        }
-    }
-    Ok(unstored(answer))
+    let sub = verified.subject().into_owned();
+    let claims = verified.claims;
+    let decision = match request {
+        None => None,
+        Some((method, url)) => Some(match (&claims.access, path_of(&door, &url)?) {
+            (Some(access), Some(path)) => written(access.decide(door.base(), method, &path)),
+            _ => written(Decision::Denied),
+        }),
+    };
+    Ok(unstored(Introspected {
+        active: true,
+        sub: Some(sub),
+        username: Some(claims.email),
+        iat: Some(claims.iat),
+        exp: Some(claims.exp),
+        iss: claims.iss,
+        aud: claims.aud,
+        jti: claims.jti,
+        access: claims.access,
+        decision,
+    }))
 }
 
 /// The form of RFC 7662, or the same as JSON.
@@ -291,16 +408,20 @@ fn path_of(door: &Door, url: &str) -> Result<Option<CanonicalPath>, Problem> {
         .map_err(|error| Problem::bad_request(error.to_string()).field("url"))
 }
 
-fn written(decision: &Decision) -> Value {
+fn written(decision: Decision) -> Decided {
     match decision {
-        Decision::Denied => json!({ "allowed": false }),
-        Decision::Allowed { visible, write } => json!({
-            "allowed": true,
-            "write": write,
-            "visible": match visible {
-                Visible::All => json!("all"),
-                Visible::Restricted(any) => json!(any),
-            },
-        }),
+        Decision::Denied => Decided {
+            allowed: false,
+            write: None,
+            visible: None,
+        },
+        Decision::Allowed { visible, write } => Decided {
+            allowed: true,
+            write: Some(write),
+            visible: Some(match visible {
+                Visible::All => Seen::All("all"),
+                Visible::Restricted(any) => Seen::Restricted(any),
+            }),
+        },
     }
 }

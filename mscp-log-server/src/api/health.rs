@@ -13,6 +13,7 @@ use axum::routing::get;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 /// One thing that a node needs to do its work: `Err` says what is wrong.
 pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -72,6 +73,10 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
     }
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(alive, ready, scrape))]
+pub(super) struct Document;
+
 /// The three, at the origin's root. What serves `/metrics` without a token is
 /// for a listener of its own; on the main one the door asks for a token first.
 pub fn routes(health: Arc<Health>) -> Router {
@@ -82,16 +87,27 @@ pub fn routes(health: Arc<Health>) -> Router {
         .with_state(health)
 }
 
+/// Whether the process is alive
+#[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "node", responses(
+    (status = 200, description = "It is", body = String, content_type = "text/plain"),
+))]
 async fn alive() -> &'static str {
     "alive\n"
 }
 
-#[derive(Serialize)]
+/// Whether a node can do its work.
+#[derive(Serialize, ToSchema)]
 struct Readiness {
     ready: bool,
+    /// What it needs, each with `ok` or what is wrong with it.
     checks: BTreeMap<&'static str, String>,
 }
 
+/// Whether the node can do its work, with reasons
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "node", responses(
+    (status = 200, description = "It can", body = Readiness),
+    (status = 503, description = "It cannot now", body = Readiness),
+))]
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     let mut readiness = Readiness {
         ready: true,
@@ -119,6 +135,12 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     (status, axum::Json(readiness)).into_response()
 }
 
+/// What the node measures, for Prometheus
+///
+/// With `http.metrics_listen` it is served there too, without a token.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "node", security(("access_token" = [])), responses(
+    (status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"),
+))]
 async fn scrape(State(health): State<Arc<Health>>) -> Response {
     (health.measure)();
     let content_type = "text/plain; version=0.0.4; charset=utf-8";

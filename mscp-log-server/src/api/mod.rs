@@ -7,6 +7,7 @@ pub mod body;
 pub mod cors;
 pub mod health;
 pub mod listen;
+pub mod openapi;
 pub mod problem;
 pub mod push;
 pub mod query;
@@ -51,7 +52,8 @@ fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
         .merge(auth::routes())
         .merge(admin::routes())
         .merge(push::routes(ways.clone()))
-        .merge(query::routes());
+        .merge(query::routes())
+        .merge(openapi::routes(base, ways.otlp));
     let below_base = below_base.with_state(app);
     let inside = match base.prefix() {
         "" => below_base,

@@ -224,16 +224,25 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-#[derive(Serialize)]
-struct Body9457<'a> {
+/// A failure (RFC 9457).
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body9457 {
+    /// `/problems/` and the name of the kind, which never changes.
+    #[schema(example = "/problems/forbidden")]
     r#type: String,
+    /// The kind in words.
     title: &'static str,
+    /// The answer's status.
     status: u16,
-    detail: &'a str,
+    /// What is at fault, and what was expected.
+    detail: String,
+    /// The record at fault, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<usize>,
+    /// The field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
+    field: Option<String>,
 }
 
 impl IntoResponse for Problem {
@@ -243,9 +252,9 @@ impl IntoResponse for Problem {
             r#type: format!("/problems/{name}"),
             title,
             status: status.as_u16(),
-            detail: &self.detail,
+            detail: self.detail,
             record: self.record,
-            field: self.field.as_deref(),
+            field: self.field,
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(body));

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderMap, StatusCode};
+use utoipa::OpenApi;
 use uuid::Uuid;
 
 use super::access::Caller;
@@ -21,7 +22,8 @@ use super::body::method_not_allowed;
 use super::problem::{Kind, Problem};
 use crate::buffer::AppendError;
 use crate::ingest::body::{BodyError, media_type};
-use crate::ingest::push::{Call, Format, Push, PushError};
+use crate::ingest::push::{Accepted, Call, Format, Push, PushError};
+use crate::schema;
 
 /// How long a sender waits whose records the buffer did not take.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -62,6 +64,28 @@ pub fn routes<S: Clone + Send + Sync + 'static>(ways: Ways) -> Router<S> {
         .with_state(ways)
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(
+    push_to_several,
+    push_to_one,
+    bulk::info,
+    bulk::license,
+    bulk::take,
+    bulk::take_of_index,
+    bulk::take_of_type,
+))]
+pub(super) struct Document;
+
+/// What is there when OpenTelemetry's records are taken.
+#[derive(OpenApi)]
+#[openapi(paths(otlp::over_http))]
+pub(super) struct OtlpDocument;
+
+/// The same at the origin's root.
+#[derive(OpenApi)]
+#[openapi(paths(otlp::over_grpc))]
+pub(super) struct GrpcDocument;
+
 /// OpenTelemetry over gRPC, whose path has no base.
 pub fn grpc_routes(ways: Ways) -> Router {
     if !ways.otlp {
@@ -75,6 +99,20 @@ pub fn grpc_routes(ways: Ways) -> Router {
         .with_state(ways)
 }
 
+/// Push records of several applications
+///
+/// For each record the token must grant `POST {base}/apps/{its appid}/log`.
+#[utoipa::path(post, path = "/apps/log", tag = "push", security(("access_token" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "With it the same records, sent again, are stored once"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content(
+        (schema::Pushed = "application/json"),
+        (String = "application/x-ndjson"),
+    )), responses(
+    (status = 202, description = "The records are durable", body = Accepted),
+    (status = 413, response = super::openapi::Problem),
+    (status = 415, response = super::openapi::Problem),
+    (status = 429, response = super::openapi::Problem),
+    (status = 503, response = super::openapi::Problem),
+))]
 async fn push_to_several(
     State(ways): State<Ways>,
     Extension(caller): Extension<Caller>,
@@ -84,6 +122,18 @@ async fn push_to_several(
     take(&ways.push, caller, None, &headers, body).await
 }
 
+/// Push records of one application
+#[utoipa::path(post, path = "/apps/{appid}/log", tag = "push", security(("access_token" = [])),
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Idempotency-Key" = Option<String>, Header, description = "With it the same records, sent again, are stored once"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content(
+        (schema::Pushed = "application/json"),
+        (String = "application/x-ndjson"),
+    )), responses(
+    (status = 202, description = "The records are durable", body = Accepted),
+    (status = 413, response = super::openapi::Problem),
+    (status = 415, response = super::openapi::Problem),
+    (status = 429, response = super::openapi::Problem),
+    (status = 503, response = super::openapi::Problem),
+))]
 async fn push_to_one(
     State(ways): State<Ways>,
     Extension(caller): Extension<Caller>,

@@ -24,7 +24,7 @@ const MOST_RULES: usize = 1_000;
 const MOST_ROLES: usize = 100;
 
 /// An account, without its password.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Account {
     /// The `user_id` of its tokens; never used again.
     pub id: String,
@@ -37,6 +37,7 @@ pub struct Account {
     /// Names of its roles.
     pub roles: Vec<String>,
     /// Its own grants, beside its roles'.
+    #[schema(value_type = Vec<crate::schema::Rule>)]
     pub grants: Access,
     /// Longest lifetime of its access tokens, in seconds.
     pub max_ttl: u64,

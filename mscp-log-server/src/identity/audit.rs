@@ -54,7 +54,8 @@ pub struct Entry {
 }
 
 /// One row as it is read.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = AuditRow)]
 pub struct Noted {
     /// Sorts by time.
     pub id: String,

@@ -25,8 +25,9 @@ pub(super) const PUBLISHED_S: i64 = 2 * REFRESH_S;
 pub(super) const LINGER_S: i64 = 60;
 
 /// Where in its life a key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = StateOfKey)]
 pub enum State {
     /// Published and verifies, does not sign yet.
     Next,
@@ -68,7 +69,7 @@ impl FromStr for State {
 }
 
 /// One key without its secret. Times are seconds since the epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct KeyState {
     /// The key's id, the `kid` of the tokens it signs.
     pub kid: String,

@@ -10,11 +10,12 @@ use super::database::{Change, DatabaseError};
 use super::{Actor, ChangeError, Identity};
 
 /// A role.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Role {
     /// Its name.
     pub name: String,
     /// What those who have it may ask for.
+    #[schema(value_type = Vec<crate::schema::Rule>)]
     pub grants: Access,
     /// How many accounts have it.
     pub accounts: i64,

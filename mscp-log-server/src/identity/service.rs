@@ -15,13 +15,14 @@ use super::{Actor, ChangeError, Identity, keys};
 const LABEL_BYTES: usize = 256;
 
 /// A token of a service account, without the token itself.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ServiceToken {
     /// Its id, by which it is taken back.
     pub jti: String,
     /// What it is for.
     pub label: String,
     /// What it may do.
+    #[schema(value_type = Vec<crate::schema::Rule>)]
     pub access: Access,
     /// The key that signed it; it ends when that is revoked.
     pub kid: String,

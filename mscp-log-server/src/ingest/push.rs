@@ -65,7 +65,7 @@ pub struct Call {
 }
 
 /// What was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Accepted {
     /// Records that are durable now.
     pub accepted: usize,

@@ -3,7 +3,7 @@
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request as HttpRequest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::access::tests::{House, house};
 use super::super::auth;

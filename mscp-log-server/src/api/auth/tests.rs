@@ -3,6 +3,7 @@
 
 use http::Request as HttpRequest;
 use http::header::COOKIE;
+use serde_json::{Value, json};
 
 use super::super::access::tests::{EMAIL, House, PASSWORD, house, request};
 use super::*;

@@ -11,10 +11,23 @@ use serde_json::{Value, json};
 
 use super::super::access::Caller;
 use super::{Ways, check_grant, parse_appid, problem};
-use crate::api::problem::Problem;
+use crate::api::problem::{Body9457, Problem};
 use crate::ingest::body::media_type;
 use crate::ingest::bulk::{self, BulkError, Item};
 
+/// Push with `_bulk`
+///
+/// Elasticsearch's form, of which `index` and `create` are taken; items that
+/// are at fault fail alone. The name of an index is not looked at.
+#[utoipa::path(method(post, put), path = "/apps/{appid}/_bulk", operation_id = "bulk", tag = "push", security(("access_token" = [])),
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content((String = "application/x-ndjson"))), responses(
+    (status = 200, description = "What became of each item, in Elasticsearch's form", body = serde_json::Value),
+    (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
+        (serde_json::Value = "application/json"),
+        (Body9457 = "application/problem+json"),
+    )),
+    (status = 503, description = "Not taken now, in Elasticsearch's form", body = serde_json::Value),
+))]
 pub(super) async fn take(
     ways: State<Ways>,
     caller: Extension<Caller>,
@@ -25,6 +38,19 @@ pub(super) async fn take(
     answer(take_items(ways, caller, &appid, None, &headers, body).await)
 }
 
+/// Push with `_bulk` to an index
+///
+/// Elasticsearch's form, of which `index` and `create` are taken; items that
+/// are at fault fail alone. The name of an index is not looked at.
+#[utoipa::path(method(post, put), path = "/apps/{appid}/{index}/_bulk", operation_id = "bulk_to_index", tag = "push", security(("access_token" = [])),
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none"), ("index" = String, Path, description = "An index's name")), request_body(content((String = "application/x-ndjson"))), responses(
+    (status = 200, description = "What became of each item, in Elasticsearch's form", body = serde_json::Value),
+    (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
+        (serde_json::Value = "application/json"),
+        (Body9457 = "application/problem+json"),
+    )),
+    (status = 503, description = "Not taken now, in Elasticsearch's form", body = serde_json::Value),
+))]
 pub(super) async fn take_of_index(
     ways: State<Ways>,
     caller: Extension<Caller>,
@@ -35,7 +61,19 @@ pub(super) async fn take_of_index(
     answer(take_items(ways, caller, &appid, Some(index), &headers, body).await)
 }
 
-/// As senders of Elasticsearch 6 and before write it.
+/// Push with `_bulk` as senders of Elasticsearch 6 and before write it
+///
+/// Elasticsearch's form, of which `index` and `create` are taken; items that
+/// are at fault fail alone. The name of an index is not looked at.
+#[utoipa::path(method(post, put), path = "/apps/{appid}/{index}/{type}/_bulk", operation_id = "bulk_to_type", tag = "push", security(("access_token" = [])),
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none"), ("index" = String, Path, description = "An index's name"), ("type" = String, Path, description = "A type's name")), request_body(content((String = "application/x-ndjson"))), responses(
+    (status = 200, description = "What became of each item, in Elasticsearch's form", body = serde_json::Value),
+    (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
+        (serde_json::Value = "application/json"),
+        (Body9457 = "application/problem+json"),
+    )),
+    (status = 503, description = "Not taken now, in Elasticsearch's form", body = serde_json::Value),
+))]
 pub(super) async fn take_of_type(
     ways: State<Ways>,
     caller: Extension<Caller>,
@@ -46,7 +84,14 @@ pub(super) async fn take_of_type(
     answer(take_items(ways, caller, &appid, Some(index), &headers, body).await)
 }
 
-/// `GET` of the endpoint: who is there.
+/// Who is there, for senders of `_bulk`
+#[utoipa::path(get, path = "/apps/{appid}", operation_id = "bulk_info", tag = "push", security(("access_token" = [])), params(("appid" = Uuid, Path, description = "The application's id")), responses(
+    (status = 200, description = "The version, in Elasticsearch's form", body = serde_json::Value),
+    (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
+        (serde_json::Value = "application/json"),
+        (Body9457 = "application/problem+json"),
+    )),
+))]
 pub(super) async fn info(
     State(ways): State<Ways>,
     Extension(caller): Extension<Caller>,
@@ -75,6 +120,14 @@ pub(super) async fn info(
     }))
 }
 
+/// The licence, for senders of `_bulk`
+#[utoipa::path(get, path = "/apps/{appid}/_license", operation_id = "bulk_license", tag = "push", security(("access_token" = [])), params(("appid" = Uuid, Path, description = "The application's id")), responses(
+    (status = 200, description = "A constant, in Elasticsearch's form", body = serde_json::Value),
+    (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
+        (serde_json::Value = "application/json"),
+        (Body9457 = "application/problem+json"),
+    )),
+))]
 pub(super) async fn license(
     Extension(caller): Extension<Caller>,
     Path(appid): Path<String>,

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::super::access::Caller;
 use super::{Ways, check_grant, parse_appid, problem};
-use crate::api::problem::{Kind, Problem};
+use crate::api::problem::{Body9457, Kind, Problem};
 use crate::ingest::body::{BodyError, Encoding, Received, media_type};
 use crate::ingest::otlp::{self, Format, OtlpError, Taken};
 
@@ -51,6 +51,26 @@ impl Code {
     }
 }
 
+/// Push OpenTelemetry's logs (OTLP over HTTP)
+#[utoipa::path(post, path = "/apps/{appid}/otlp/v1/logs", operation_id = "otlp_http", tag = "push", security(("access_token" = [])),
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content(
+        ("application/x-protobuf"),
+        (serde_json::Value = "application/json"),
+    )), responses(
+    (status = 200, description = "`ExportLogsServiceResponse`", content(
+        ("application/x-protobuf"),
+        (serde_json::Value = "application/json"),
+    )),
+    (status = "4XX", description = "`google.rpc.Status`", content(
+        ("application/x-protobuf"),
+        (serde_json::Value = "application/json"),
+        (Body9457 = "application/problem+json"),
+    )),
+    (status = 503, description = "`google.rpc.Status`", content(
+        ("application/x-protobuf"),
+        (serde_json::Value = "application/json"),
+    )),
+))]
 pub(super) async fn over_http(
     State(ways): State<Ways>,
     Extension(caller): Extension<Caller>,
@@ -148,8 +168,16 @@ fn written(format: Format, status: StatusCode, body: Vec<u8>) -> Response {
     (status, headers, body).into_response()
 }
 
+/// Push OpenTelemetry's logs (OTLP over gRPC)
+///
 /// One unary call of gRPC: a message behind five bytes of its length, and the
 /// status in the trailers. The application is in the metadata `appid`.
+#[utoipa::path(post, path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    operation_id = "otlp_grpc", tag = "push", security(("access_token" = [])),
+    params(("appid" = Uuid, Header, description = "The application's id")),
+    request_body(content(("application/grpc"))), responses(
+    (status = 200, description = "What became of it is in `grpc-status`", content(("application/grpc"))),
+))]
 pub(super) async fn over_grpc(
     State(ways): State<Ways>,
     Extension(caller): Extension<Caller>,
