@@ -246,4 +246,6 @@ fn how_many_clauses_must_match_is_counted_as_elasticsearch_does() {
         ],
         [2, 3, 3, 7]
     );
+    assert_eq!(of("2<1<3", 4), 1);
+    assert_eq!(of(&format!("{}1", "-9<".repeat(300_000)), 4), 0);
 }

@@ -40,6 +40,8 @@ fn minimum_of(spec: &str, clauses: i64) -> i64 {
             if above.parse::<i64>().is_ok_and(|above| clauses <= above) {
                 return result;
             }
+            // A condition within one has no meaning; Elasticsearch passes it over.
+            let then = then.split('<').next().unwrap_or(then);
             result = minimum_of(then, clauses);
         }
         return result;

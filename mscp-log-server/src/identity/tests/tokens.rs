@@ -166,7 +166,7 @@ async fn a_wish_that_no_token_can_hold_is_refused_without_work() {
     let begun = std::time::Instant::now();
     let refused = identity.issue(&root.subject, &wanted, None, None).await;
     assert!(matches!(refused, Err(IssueError::TooLong(_))));
-    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use tantivy::schema::Schema;
 
 use super::error::EsError;
 use excluded::Excluded;
+pub(super) use terms::edits;
 pub(super) use text::weighted_fields;
 pub(super) use values::{date_value, scalar_text, wrong_date};
 
@@ -187,7 +188,8 @@ fn least_of(total: i64, spec: &str) -> Option<i64> {
             if total <= bound.parse::<i64>().ok()? {
                 return Some(result);
             }
-            result = least_of(total, then)?;
+            // A condition within one has no meaning; Elasticsearch passes it over.
+            result = least_of(total, then.split('<').next()?)?;
         }
         return Some(result);
     }
@@ -264,6 +266,8 @@ mod tests {
         check(8, "2<-25% 9<-3", 6);
         check(12, "2<-25% 9<-3", 9);
         check(2, "-9", 0);
+        check(4, "2<1<3", 1);
+        check(4, &format!("{}1", "-9<".repeat(300_000)), 0);
         assert!(minimum_should_match(2, &Scalar::String("many".to_owned())).is_err());
     }
 }

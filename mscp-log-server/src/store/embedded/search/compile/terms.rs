@@ -519,31 +519,56 @@ fn wrong_fuzziness(text: &str) -> EsError {
 
 /// Whether `word` is at most `limit` edits from `wanted`: characters put in,
 /// left out, replaced and (with `swaps`) two neighbours exchanged.
-pub(super) fn edits(wanted: &[char], word: &str, limit: usize, swaps: bool) -> bool {
+pub(crate) fn edits(wanted: &[char], word: &str, limit: usize, swaps: bool) -> bool {
     let word: Vec<char> = word.chars().take(wanted.len() + limit + 1).collect();
     if word.len().abs_diff(wanted.len()) > limit {
         return false;
     }
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=word.len()).collect();
-    for (row, left) in wanted.iter().enumerate() {
-        let mut line = vec![row + 1; word.len() + 1];
-        for (column, right) in word.iter().enumerate() {
-            let replaced = above[column] + usize::from(left != right);
-            let mut best = replaced.min(above[column + 1] + 1).min(line[column] + 1);
-            let swapped = swaps
-                && row > 0
-                && column > 0
-                && wanted[row - 1] == *right
-                && word[column - 1] == *left;
-            if swapped {
-                best = best.min(before[column - 1] + 1);
+    // Only the cells that `limit` edits can reach, so that the work is the length
+    // of the word and not its square: cell `at` of a row is column `row + at - limit`.
+    let cells = 2 * limit + 1;
+    let beyond = limit + 1;
+    let mut before = vec![beyond; cells];
+    let mut above: Vec<usize> = (0..cells)
+        .map(|at| at.checked_sub(limit).unwrap_or(beyond))
+        .collect();
+    for row in 1..=wanted.len() {
+        let mut line = vec![beyond; cells];
+        for at in 0..cells {
+            let Some(column) = (row + at).checked_sub(limit) else {
+                continue;
+            };
+            if column == 0 {
+                line[at] = row;
+                continue;
             }
-            line[column + 1] = best;
+            let Some(right) = word.get(column - 1) else {
+                break;
+            };
+            let left = &wanted[row - 1];
+            let mut best = above[at] + usize::from(left != right);
+            if let Some(left_out) = above.get(at + 1) {
+                best = best.min(left_out + 1);
+            }
+            if let Some(put_in) = at.checked_sub(1) {
+                best = best.min(line[put_in] + 1);
+            }
+            let swapped = swaps
+                && row > 1
+                && column > 1
+                && wanted[row - 2] == *right
+                && word[column - 2] == *left;
+            if swapped {
+                best = best.min(before[at] + 1);
+            }
+            line[at] = best;
+        }
+        if line.iter().all(|edits| *edits > limit) {
+            return false;
         }
         before = std::mem::replace(&mut above, line);
     }
-    above[word.len()] <= limit
+    above[word.len() + limit - wanted.len()] <= limit
 }
 
 #[cfg(test)]
@@ -568,5 +593,26 @@ mod tests {
         check("error", "arrer", 1, false);
         check("error", "arrer", 2, true);
         check("", "ab", 1, false);
+    }
+
+    #[test]
+    fn long_words_are_compared_in_the_time_of_their_length() {
+        let long = "a".repeat(200_000);
+        let begun = std::time::Instant::now();
+        check(&long, &long, 2, true);
+        check(&format!("b{long}c"), &format!("{long}c"), 2, true);
+        check(&format!("b{long}cd"), &format!("xy{long}d"), 2, false);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn edits_are_those_of_the_whole_table(
+            left in "[ab]{0,6}", right in "[abc]{0,6}", limit in 0usize..3, swaps: bool,
+        ) {
+            let wanted: Vec<char> = left.chars().collect();
+            let expected = mscp_log_core::query::distance(&left, &right, swaps) <= limit;
+            proptest::prop_assert_eq!(edits(&wanted, &right, limit, swaps), expected);
+        }
     }
 }

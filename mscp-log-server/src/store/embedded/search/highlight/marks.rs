@@ -6,9 +6,9 @@ use mscp_log_core::query::analyze::{lower_case, tokens};
 use mscp_log_core::query::ast::{Clause, Match, Query, QueryString, Scalar, Term};
 use mscp_log_core::query::lucene::{Node, Occur};
 use mscp_log_core::query::wildcard::fits;
-use mscp_log_core::query::{allowed_edits, distance, regexp, wildcard};
+use mscp_log_core::query::{allowed_edits, regexp, wildcard};
 
-use super::super::compile::{scalar_text, weighted_fields};
+use super::super::compile::{edits, scalar_text, weighted_fields};
 use super::super::error::EsError;
 
 /// What marks a word.
@@ -237,8 +237,11 @@ impl Gathering<'_> {
     }
 
     fn similar(&mut self, text: String, fuzziness: Option<&Scalar>, swaps: bool) {
-        let edits = allowed_edits(fuzziness, &text);
-        self.test(move |word| distance(&text, word, swaps) <= edits);
+        let allowed = allowed_edits(fuzziness, &text);
+        // Not `distance`, whose table would be as large as both texts together
+        // are long: nobody says how long either is.
+        let wanted: Vec<char> = text.chars().collect();
+        self.test(move |word| edits(&wanted, word, allowed, swaps));
     }
 
     fn wildcard(&mut self, term: &Term) -> Result<(), EsError> {
