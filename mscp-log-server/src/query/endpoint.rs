@@ -81,8 +81,13 @@ pub(super) fn classify(method: &Method, segments: &[&str]) -> Endpoint {
 }
 
 /// Whether the body may name indices of its own, although the path names some.
+/// Elasticsearch 6 and 7 take a type between the index and the endpoint, and
+/// templates and term vectors come in many too.
 pub(super) fn names_more_indices(segments: &[&str]) -> bool {
-    matches!(segments, [index, "_msearch" | "_mget" | "_bulk"] if !index.starts_with('_') || *index == "_all")
+    let in_bodies =
+        |segment: &&str| matches!(*segment, "_msearch" | "_mget" | "_bulk" | "_mtermvectors");
+    matches!(segments, [index, rest @ ..]
+        if (!index.starts_with('_') || *index == "_all") && rest.iter().any(in_bodies))
 }
 
 #[cfg(test)]
@@ -155,6 +160,27 @@ mod tests {
             ("GET", "/a/b/_search"),
         ] {
             check(method, path, &Endpoint::Change);
+        }
+    }
+
+    #[test]
+    fn bodies_that_name_indices_are_known_whatever_stands_before_them() {
+        for path in [
+            "a/_msearch",
+            "_all/_mget",
+            "a/_bulk",
+            // A type, as Elasticsearch 6 and 7 have it.
+            "a/doc/_bulk",
+            "a/_doc/_mget",
+            "a/_msearch/template",
+            "a/_mtermvectors",
+        ] {
+            let segments: Vec<&str> = path.split('/').collect();
+            assert!(names_more_indices(&segments), "{path}");
+        }
+        for path in ["_msearch", "a/_search", "a/_doc/_bulky", "_bulk"] {
+            let segments: Vec<&str> = path.split('/').collect();
+            assert!(!names_more_indices(&segments), "{path}");
         }
     }
 }
