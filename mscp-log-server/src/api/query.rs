@@ -87,7 +87,10 @@ fn everywhere(
         return false;
     };
     match caller.decide(method, &path) {
-        Decision::Allowed { visible, write } => visible == Visible::All && (write || !caller.write),
+        Decision::Allowed { visible, write } => {
+            let shows_as_much = visible == Visible::All || visible == caller.visible;
+            shows_as_much && (write || !caller.write)
+        }
         Decision::Denied => false,
     }
 }

@@ -165,7 +165,7 @@ impl Region {
                             path(&ask.segments)
                         )))
                     }
-                    Visible::All if !ask.everywhere && endpoint::names_more_indices(&segments) => {
+                    _ if !ask.everywhere && endpoint::names_more_indices(&segments) => {
                         Err(Refusal::Forbidden(format!(
                             "the body of {} can name any index, and the token grants only this path; it \
                              must grant the endpoint without an index",

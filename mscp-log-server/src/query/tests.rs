@@ -730,3 +730,16 @@ mod embedded {
         assert_eq!(found["hits"]["hits"][0]["_id"], "id-0", "{found}");
     }
 }
+
+#[tokio::test]
+async fn a_token_for_one_index_names_no_other_in_a_body_restricted_or_not() {
+    let (store, region) = over(Memory::default());
+    let body = "{\"index\":\"b\"}\n{}\n";
+    for visible in [shop(), Visible::All] {
+        let mut asked = ask(visible, "POST", "/a/_msearch", body);
+        asked.everywhere = false;
+        let refused = region.answer(asked).await.response;
+        assert!(matches!(refused, Err(Refusal::Forbidden(_))));
+    }
+    assert!(store.asked.lock().unwrap().is_empty());
+}
