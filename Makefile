@@ -29,6 +29,7 @@ run: setup ## build the system and run it with sample data (mscp-log demo)
 test: setup wasm ## everything that CI runs: format, lints, all tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(CARGO) build --locked -p mscp-log-server --bin mscp-log
 	$(CARGO) test --workspace --locked
 
 # The core has no I/O, so it also runs in a browser.

@@ -168,13 +168,14 @@ struct ChangeUser {
     max_ttl: Option<u64>,
 }
 
-#[derive(Deserialize)]
-#[serde(from = "String")]
 struct Password(Secret);
 
-impl From<String> for Password {
-    fn from(text: String) -> Self {
-        Self(Secret::new(text))
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The usual error would say what was found in its place: the password.
+        let text = String::deserialize(deserializer)
+            .map_err(|_| serde::de::Error::custom("password: expected a string"))?;
+        Ok(Self(Secret::new(text)))
     }
 }
 

@@ -23,12 +23,15 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
+use tower_http::timeout::TimeoutBody;
 
 /// Connections that may be open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
 /// A peer that has not sent its request head, or not finished its TLS
 /// handshake, after this long is let go.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A peer that sends nothing more of a body for so long is let go.
+const BODY_IDLE: Duration = Duration::from_secs(60);
 /// How often certificate files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 
@@ -181,7 +184,8 @@ async fn connection<T, S>(
     S::Future: Send,
 {
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let mut request =
+            request.map(|body| Body::new(TimeoutBody::new(BODY_IDLE, Box::pin(body))));
         request.extensions_mut().insert(ConnectInfo(peer));
         service.clone().oneshot(request)
     });

@@ -42,6 +42,11 @@ async fn through(
     let Some(region) = app.regions.get(name) else {
         return Problem::not_found("this node serves no such region").into_response();
     };
+    // Decided as the path that it is, so it is not answered as another.
+    if path.0.has_trailing_slash() && !rest.is_empty() {
+        return Problem::not_found("there is nothing at this path with a slash at its end")
+            .into_response();
+    }
     let (parts, body) = request.into_parts();
     let http::request::Parts {
         method,
