@@ -183,7 +183,7 @@ impl Gathering<'_> {
                 ..
             } if self.asks(&term.field) => {
                 let text = scalar_text(&term.value);
-                self.similar(text, fuzziness.as_ref(), transpositions.unwrap_or(true));
+                self.similar(&text, fuzziness.as_ref(), transpositions.unwrap_or(true));
             }
             Clause::QueryString(text) | Clause::SimpleQueryString(text) => {
                 let written: Vec<String> = if text.fields.is_empty() {
@@ -213,7 +213,7 @@ impl Gathering<'_> {
                 self.test(move |text| text.starts_with(&word));
             } else if matching.fuzziness.is_some() {
                 let swaps = matching.fuzzy_transpositions.unwrap_or(true);
-                self.similar(word, matching.fuzziness.as_ref(), swaps);
+                self.similar(&word, matching.fuzziness.as_ref(), swaps);
             } else {
                 self.exactly(word, false);
             }
@@ -236,8 +236,8 @@ impl Gathering<'_> {
         self.test(move |word| word == text || (fold && word.eq_ignore_ascii_case(&text)));
     }
 
-    fn similar(&mut self, text: String, fuzziness: Option<&Scalar>, swaps: bool) {
-        let allowed = allowed_edits(fuzziness, &text);
+    fn similar(&mut self, text: &str, fuzziness: Option<&Scalar>, swaps: bool) {
+        let allowed = allowed_edits(fuzziness, text);
         // Not `distance`, whose table would be as large as both texts together
         // are long: nobody says how long either is.
         let wanted: Vec<char> = text.chars().collect();
@@ -315,7 +315,7 @@ impl Gathering<'_> {
             } => {
                 let given = distance.clone().map(Scalar::Number);
                 let fuzziness = given.as_ref().or(text.fuzziness.as_ref());
-                self.similar(self.normal(word), fuzziness, true);
+                self.similar(&self.normal(word), fuzziness, true);
             }
             _ => {}
         }
