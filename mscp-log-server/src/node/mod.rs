@@ -369,6 +369,9 @@ fn takes_records(buffer: &DiskBuffer) -> Result<(), String> {
     if let Some(reason) = buffer.failure() {
         return Err(AppendError::Failed(reason).to_string());
     }
+    if buffer.disk_is_full() {
+        return Err(AppendError::DiskFull.to_string());
+    }
     let usage = buffer.usage();
     if usage.bytes >= usage.max_bytes {
         let (used, limit) = (usage.bytes, usage.max_bytes);

@@ -324,6 +324,13 @@ impl DiskBuffer {
         self.shared.queue.failure()
     }
 
+    /// Whether appends are refused because the file system is nearly full.
+    #[must_use]
+    pub fn disk_is_full(&self) -> bool {
+        let used = self.shared.files.used_percent(&self.shared.dir);
+        used.is_ok_and(|percent| percent > self.shared.settings.max_disk_percent)
+    }
+
     /// Take no more, and return when what was taken is answered. Blocks on the
     /// disk.
     pub fn close(&self) {
