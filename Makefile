@@ -29,8 +29,9 @@ run: setup ## build the system and run it with sample data (mscp-log demo)
 test: setup wasm ## everything that CI runs: format, lints, all tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
-	$(CARGO) build --locked -p mscp-log-server --bin mscp-log
-	$(CARGO) test --workspace --locked
+	$(CARGO) build --workspace --locked --bins
+	$(CARGO) test --workspace --locked --doc
+	$(CARGO) test --workspace --locked --tests
 
 # The core has no I/O, so it also runs in a browser.
 wasm: setup
