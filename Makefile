@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 
-.PHONY: help run test check bench bench-buffer kill-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java check bench bench-buffer kill-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,12 +26,35 @@ setup:
 run: setup ## build the system and run it with sample data (mscp-log demo)
 	$(CARGO) run --release --locked -p mscp-log-server --bin mscp-log -- demo
 
-test: setup wasm ## everything that CI runs: format, lints, all tests
+test: setup wasm ## everything that CI runs: format, lints, all tests, four real engines
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) build --workspace --locked --bins
 	$(CARGO) test --workspace --locked --doc
-	$(CARGO) test --workspace --locked --tests
+	@$(MAKE) --no-print-directory engines ENGINES=$(USUAL_ENGINES)
+	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
+
+# Real engines decide whether the embedded store is right. They run where the
+# tests find a JDK; the newest two want JDK 21.
+USUAL_ENGINES := elasticsearch-6.1.3,elasticsearch-7.17.29,elasticsearch-8.19.0,opensearch-2.19.1
+export MSCP_LOG_ENGINES ?= $(CURDIR)/target/engines
+
+ENGINES ?=
+engines: java ## fetch the real engines of the tests from Maven Central (ENGINES=name,..; all)
+	@tests/engines/fetch.sh "$(MSCP_LOG_ENGINES)" $(subst $(comma), ,$(filter-out all,$(ENGINES)))
+
+comma := ,
+java:
+	@if ! command -v mvn >/dev/null || ! ls /usr/lib/jvm/*/bin/javac $${JAVA_HOME:+"$$JAVA_HOME/bin/javac"} >/dev/null 2>&1; then \
+		if ! command -v apt-get >/dev/null; then echo "a JDK (17 or newer) and Maven are missing; install them with your system's packages" >&2; exit 1; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jdk-headless maven; \
+		else echo "missing packages; run: sudo apt-get install -y openjdk-17-jdk-headless maven" >&2; exit 1; fi; \
+	fi
+
+test-engines: setup ## the suites of the store on every engine that this machine can run
+	@$(MAKE) --no-print-directory engines ENGINES=all
+	$(CARGO) build --workspace --locked --bins
+	ENGINES=all $(CARGO) test --workspace --locked --test engines
 
 # The core has no I/O, so it also runs in a browser.
 wasm: setup

@@ -1,7 +1,9 @@
-//! What end-to-end scenarios share: the real binary as a child process, and
-//! plain HTTP against it.
+//! What end-to-end scenarios share: the real binary and real engines as child
+//! processes, and plain HTTP against them.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod generate;
 pub mod kill;
 pub mod process;
+pub mod target;
