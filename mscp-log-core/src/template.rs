@@ -11,6 +11,10 @@ use crate::field::{FIELDS, FieldType};
 /// 32,766 bytes, and a character has at most four.
 const IGNORE_ABOVE: u32 = 8_191;
 
+/// The type that every document of Elasticsearch 6 has. Before 6.2 no type's
+/// name may begin with an underscore, so it is not `_doc`.
+pub const TYPE_OF_6: &str = "doc";
+
 /// An engine that takes a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -79,7 +83,28 @@ impl FromStr for Version {
 /// ```
 #[must_use]
 pub fn index_template(version: Version) -> Value {
-    let mappings = mapping_for(version);
+    template(version, &mapping_for(version))
+}
+
+/// As [`index_template`], for builds that have no type for annotations
+/// (Elasticsearch 7 without the modules of the default distribution, OpenSearch
+/// before 2.7): there they are kept and not indexed.
+#[must_use]
+pub fn without_flattened(version: Version) -> Value {
+    let mut mappings = mapping_for(version);
+    for (name, kind) in FIELDS {
+        if *kind == FieldType::Flattened {
+            mappings["properties"][name] = not_indexed();
+        }
+    }
+    template(version, &mappings)
+}
+
+fn not_indexed() -> Value {
+    json!({ "type": "object", "enabled": false })
+}
+
+fn template(version: Version, mappings: &Value) -> Value {
     let settings = json!({
         "index": {
             "codec": "best_compression",
@@ -92,7 +117,7 @@ pub fn index_template(version: Version) -> Value {
             "index_patterns": ["logstash-*"],
             "order": 100,
             "settings": settings,
-            "mappings": { "_doc": mappings },
+            "mappings": { TYPE_OF_6: mappings },
         }),
         Version::Es7 => json!({
             "index_patterns": ["logstash-*"],
@@ -141,7 +166,7 @@ fn field(version: Version, kind: FieldType) -> Value {
         FieldType::Keyword => json!({ "type": "keyword", "ignore_above": IGNORE_ABOVE }),
         FieldType::Text => json!({ "type": "text" }),
         FieldType::Flattened => match version {
-            Version::Es6 => json!({ "type": "object", "enabled": false }),
+            Version::Es6 => not_indexed(),
             Version::OpenSearch => json!({ "type": "flat_object" }),
             _ => json!({ "type": "flattened", "ignore_above": IGNORE_ABOVE }),
         },
@@ -168,6 +193,15 @@ mod tests {
             assert_eq!(version.to_string().parse(), Ok(version));
         }
         assert!("5".parse::<Version>().is_err());
+    }
+
+    #[test]
+    fn without_a_type_for_annotations_they_are_kept_and_not_indexed() {
+        let template = without_flattened(Version::Es7);
+        let annotations = &template["mappings"]["properties"]["annotations"];
+        assert_eq!(*annotations, not_indexed());
+        let text = template.to_string();
+        assert!(!text.contains("flat"), "{text}");
     }
 
     #[test]

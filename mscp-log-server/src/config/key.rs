@@ -19,6 +19,8 @@ pub(crate) enum Form {
     List,
     /// A list of tables.
     Tables,
+    /// A word, or a list of URLs.
+    WordOrUrls,
 }
 
 impl Form {
@@ -32,6 +34,7 @@ impl Form {
             Self::Size => "size",
             Self::List => "list of strings",
             Self::Tables => "list of tables",
+            Self::WordOrUrls => "string or list of strings",
         }
     }
 }
@@ -209,9 +212,57 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "region.<name>.store",
-        Form::Text,
+        Form::WordOrUrls,
         Some(r#""embedded""#),
-        "Where the region's records are kept. `embedded`: in this process, in the data folder.",
+        "Where the region's records are kept. `embedded`: in this process, in the data folder. `[\"https://es-0:9200\", \"https://es-1:9200\"]`: in the cluster of Elasticsearch (6 to 9) or OpenSearch (1 to 3) that these nodes belong to.",
+    ),
+    key(
+        "region.<name>.store_ca_file",
+        Form::Text,
+        None,
+        "PEM file with the certificates that the nodes of `store` are verified by. Without it: those that the system trusts.",
+    ),
+    key(
+        "region.<name>.store_user",
+        Form::Text,
+        None,
+        "User for the nodes of `store`. Set it together with its password. At most one credential can be set.",
+    ),
+    key(
+        "region.<name>.store_password",
+        Form::Text,
+        None,
+        "Password of `store_user`.",
+    ),
+    key(
+        "region.<name>.store_password_file",
+        Form::Text,
+        None,
+        "A file that holds it. Files with credentials are read again when the nodes refuse what was read before.",
+    ),
+    key(
+        "region.<name>.store_api_key",
+        Form::Text,
+        None,
+        "API key for the nodes of `store`: `id:key`, or the base64 of it that Elasticsearch calls `encoded`.",
+    ),
+    key(
+        "region.<name>.store_api_key_file",
+        Form::Text,
+        None,
+        "A file that holds it.",
+    ),
+    key(
+        "region.<name>.store_bearer",
+        Form::Text,
+        None,
+        "Bearer token for the nodes of `store`.",
+    ),
+    key(
+        "region.<name>.store_bearer_file",
+        Form::Text,
+        None,
+        "A file that holds it.",
     ),
     key(
         "region.<name>.memory",
@@ -289,7 +340,7 @@ pub(crate) const KEYS: &[Key] = &[
         "search.timeout",
         Form::Duration,
         Some(r#""30s""#),
-        "Longest that one search may run. 100 ms to 1 h.",
+        "Longest that one search may run. 100 ms to 1 h. Where the store is a cluster: longest that a request waits for it to go on with the answer; then it is 504.",
     ),
     key(
         "search.max_body_bytes",

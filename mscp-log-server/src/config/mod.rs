@@ -103,10 +103,70 @@ pub struct Auth {
 }
 
 /// Where a region's records are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// In this process, in the data folder.
     Embedded,
+    /// In a cluster of Elasticsearch or OpenSearch.
+    Cluster(Cluster),
+}
+
+/// How a cluster of Elasticsearch or OpenSearch is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// URLs of nodes, at least one, without a slash at the end.
+    pub nodes: Vec<String>,
+    /// PEM file of the certificates that nodes are verified by; `None` is what
+    /// the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// What the nodes know us by.
+    pub credential: Option<Credential>,
+}
+
+/// What the nodes of a cluster know us by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// HTTP Basic.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: SecretSource,
+    },
+    /// `id:key`, or its base64.
+    ApiKey(SecretSource),
+    /// A bearer token.
+    Bearer(SecretSource),
+}
+
+/// Where a secret is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In the configuration.
+    Text(Secret),
+    /// In a file, which may change.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// The secret as it is now, without white space around it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is empty; the reason names it.
+    pub fn read(&self) -> Result<Secret, String> {
+        match self {
+            Self::Text(secret) => Ok(secret.clone()),
+            Self::File(path) => {
+                let shown = path.display();
+                let content = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+                match content.trim() {
+                    "" => Err(format!("{shown} is empty")),
+                    secret => Ok(Secret::new(secret)),
+                }
+            }
+        }
+    }
 }
 
 /// One region.
@@ -286,6 +346,17 @@ impl Config {
                 .public_url
                 .as_ref()
                 .is_some_and(|url| url.starts_with("https:"));
+        for (name, region) in &self.regions {
+            if let StoreKind::Cluster(cluster) = &region.store
+                && cluster.credential.is_some()
+                && cluster.nodes.iter().any(|node| travels_in_the_clear(node))
+            {
+                found.push(warn(
+                    &format!("region.{name}.store"),
+                    "the credential travels in the clear to nodes of http://",
+                ));
+            }
+        }
         if !self.http.listen.ip().is_loopback() && !encrypted {
             found.push(warn(
                 "http.tls_cert",
@@ -419,7 +490,7 @@ fn regions(reader: &mut Reader) -> BTreeMap<String, Region> {
         let region = Region {
             zone: reader.read(&path("zone"), text(filled)),
             cluster: reader.read(&path("cluster"), text(filled)),
-            store: reader.read(&path("store"), text(store_kind)),
+            store: store(reader, &path),
             memory: reader.read(&path("memory"), size(64 * MIB, 64 * GIB)),
             commit_interval: reader.read(&path("commit_interval"), duration(100, MINUTE_MS)),
         };
@@ -480,6 +551,18 @@ fn buffer(reader: &mut Reader) -> Buffer {
     buffer
 }
 
+/// Whether what is sent to a node leaves this machine unencrypted.
+fn travels_in_the_clear(node: &str) -> bool {
+    let uri: Option<http::Uri> = node.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    node.starts_with("http:") && !loopback
+}
+
 fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         Err("expected some text, found none".to_owned())
@@ -513,11 +596,80 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn store_kind(text: &str) -> Result<StoreKind, String> {
-    match text {
-        "embedded" => Ok(StoreKind::Embedded),
-        other => Err(format!("expected \"embedded\", found \"{other}\"")),
+/// No nodes: embedded.
+fn store_nodes(value: &Value) -> Result<Vec<String>, String> {
+    let expected = "expected \"embedded\" or a list of URLs";
+    match value {
+        Value::String(text) if text == "embedded" => Ok(Vec::new()),
+        Value::Array(urls) if !urls.is_empty() => list(value::node)(value),
+        Value::String(text) => Err(format!("{expected}, found \"{text}\"")),
+        other => Err(format!("{expected}, found {}", other.type_str())),
     }
+}
+
+fn store(reader: &mut Reader, path: &impl Fn(&str) -> String) -> StoreKind {
+    let faults = reader.errors.len();
+    let nodes = reader.read(&path("store"), store_nodes);
+    let judged = reader.errors.len() == faults;
+    let ca_file = reader.optional(&path("store_ca_file"), text(self::path));
+    let user = reader.optional(&path("store_user"), text(filled));
+    let mut secret = |name: &str| {
+        let written = reader.optional(&path(name), text(|text| filled(text).map(Secret::new)));
+        let file = path(&format!("{name}_file"));
+        let from_file = reader.optional(&file, text(self::path));
+        if written.is_some() && from_file.is_some() {
+            reader.fault(file, format!("expected only one of it and {}", path(name)));
+        }
+        written
+            .map(SecretSource::Text)
+            .or(from_file.map(SecretSource::File))
+    };
+    let password = secret("store_password");
+    let api_key = secret("store_api_key");
+    let bearer = secret("store_bearer");
+    let given = [
+        user.is_some() || password.is_some(),
+        api_key.is_some(),
+        bearer.is_some(),
+    ];
+    let credentials = given.into_iter().filter(|given| *given).count();
+    if credentials > 1 {
+        reader.fault(
+            path("store"),
+            "expected at most one credential: store_user with its password, store_api_key, or store_bearer",
+        );
+    }
+    let credential = match (user, password) {
+        (Some(user), Some(password)) => Some(Credential::Basic { user, password }),
+        (Some(_), None) => {
+            reader.fault(
+                path("store_password"),
+                "expected, because store_user is set",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            reader.fault(path("store_user"), "expected, because its password is set");
+            None
+        }
+        (None, None) => api_key
+            .map(Credential::ApiKey)
+            .or(bearer.map(Credential::Bearer)),
+    };
+    if nodes.is_empty() {
+        if judged && (credentials > 0 || ca_file.is_some()) {
+            reader.fault(
+                path("store"),
+                "expected a list of URLs, because a credential or a CA file for them is set",
+            );
+        }
+        return StoreKind::Embedded;
+    }
+    StoreKind::Cluster(Cluster {
+        nodes,
+        ca_file,
+        credential,
+    })
 }
 
 fn buffer_kind(text: &str) -> Result<BufferKind, String> {

@@ -122,13 +122,14 @@ impl Reader {
             Form::Switch => text.parse().map(Value::Boolean).ok(),
             Form::Number => text.parse().map(Value::Integer).ok(),
             Form::Text | Form::Duration | Form::Size => Some(Value::String(text.to_owned())),
-            Form::List | Form::Tables if text.trim_start().starts_with('[') => {
+            Form::List | Form::Tables | Form::WordOrUrls if text.trim_start().starts_with('[') => {
                 format!("x = {text}")
                     .parse::<Table>()
                     .ok()
                     .and_then(|mut table| table.remove("x"))
             }
-            Form::List => Some(Value::Array(
+            Form::WordOrUrls if !text.contains("://") => Some(Value::String(text.to_owned())),
+            Form::List | Form::WordOrUrls => Some(Value::Array(
                 text.split(',')
                     .map(str::trim)
                     .filter(|item| !item.is_empty())

@@ -161,6 +161,26 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// `https://es-0.example.org:9200`, perhaps with a path before the API's; a
+/// slash at the end is dropped. What looks like a password is not repeated.
+pub(crate) fn node(text: &str) -> Result<String, String> {
+    let form = "expected the URL of a node such as https://es-0.example.org:9200";
+    if text.contains('@') {
+        return Err(format!(
+            "{form}, without a user in it: that is store_user and its like"
+        ));
+    }
+    let wrong = || format!("{form}, found \"{text}\"");
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    let scheme_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    if scheme_known && has_host && uri.query().is_none() && !text.contains('#') {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err(wrong())
+    }
+}
+
 /// A path prefix such as `/api` or `/logs/api`.
 pub(crate) fn base(text: &str) -> Result<String, String> {
     let segment_fits = |segment: &str| {
@@ -307,6 +327,30 @@ mod tests {
     }
 
     #[test]
+    fn the_url_of_a_node_has_no_user_and_no_parameters() {
+        for text in [
+            "http://127.0.0.1:9200",
+            "https://es.example.org",
+            "https://proxy/es",
+        ] {
+            assert_eq!(node(text).unwrap(), text);
+            assert_eq!(node(&format!("{text}/")).unwrap(), text);
+        }
+        for text in [
+            "",
+            "es:9200",
+            "ftp://es",
+            "http://es?a=b",
+            "http://es#a",
+            "https://",
+        ] {
+            assert!(node(text).is_err(), "{text}");
+        }
+        let refused = node("https://elastic:hunter2@es").unwrap_err();
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+
+    #[test]
     fn a_secret_is_not_printed() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(..)");
     }
@@ -317,6 +361,7 @@ mod tests {
             let _ = duration(&text);
             let _ = size(&text);
             let _ = origin(&text);
+            let _ = node(&text);
             let _ = base(&text);
             let _ = region_name(&text);
             let _ = version(&text);

@@ -22,12 +22,13 @@ use crate::api::push::Ways;
 use crate::api::{self, App};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
 use crate::buffer::{AppendError, Buffer};
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreKind};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
 use crate::ingest::push::Push;
 use crate::query::Region;
 use crate::ship;
 use crate::store::Store;
+use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
 use folder::{Folder, FolderError};
 
@@ -87,7 +88,7 @@ pub struct Node {
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
     buffer: Arc<DiskBuffer>,
-    stores: Vec<Arc<EmbeddedStore>>,
+    stores: Vec<Arc<dyn Store>>,
     _folder: Folder,
 }
 
@@ -127,7 +128,7 @@ impl Node {
         let mut stores = BTreeMap::new();
         for (name, region) in &config.regions {
             let store = open_store(&config, name, region, data.path())?;
-            stores.insert(name.clone(), Arc::new(store));
+            stores.insert(name.clone(), store);
         }
         let Some(target) = stores.get(&config.push.region) else {
             return Err(NodeError::Setting {
@@ -147,7 +148,7 @@ impl Node {
         let mut listeners = JoinSet::new();
         workers.spawn(ship::ship(
             Arc::clone(&buffer) as Arc<dyn Buffer>,
-            Arc::clone(target) as Arc<dyn Store>,
+            Arc::clone(target),
             stopping.clone(),
         ));
         {
@@ -172,8 +173,8 @@ impl Node {
         let drain = config.http.drain;
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
         let regions = stores.iter().map(|(name, store)| {
-            let store = Arc::clone(store) as Arc<dyn Store>;
-            (name.clone(), Region::new(name, store, &config.search))
+            let region = Region::new(name, Arc::clone(store), &config.search);
+            (name.clone(), region)
         });
         let app = Arc::new(App {
             regions: regions.collect(),
@@ -295,7 +296,15 @@ fn open_store(
     name: &str,
     region: &config::Region,
     data: &Path,
-) -> Result<EmbeddedStore, NodeError> {
+) -> Result<Arc<dyn Store>, NodeError> {
+    let unusable = |reason: String| NodeError::Store {
+        region: name.to_owned(),
+        reason,
+    };
+    if let StoreKind::Cluster(cluster) = &region.store {
+        let store = ElasticStore::start(cluster, config.search.timeout);
+        return Ok(Arc::new(store.map_err(unusable)?));
+    }
     let limits = &config.search;
     let settings = embedded::Settings {
         name: format!("mscp-log-{name}"),
@@ -311,12 +320,10 @@ fn open_store(
         },
         search_timeout: limits.timeout,
     };
-    EmbeddedStore::open(&data.join("store").join(name), settings).map_err(|error| {
-        NodeError::Store {
-            region: name.to_owned(),
-            reason: error.to_string(),
-        }
-    })
+    let opened = EmbeddedStore::open(&data.join("store").join(name), settings);
+    Ok(Arc::new(
+        opened.map_err(|error| unusable(error.to_string()))?,
+    ))
 }
 
 fn number(number: u64) -> usize {

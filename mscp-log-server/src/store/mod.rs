@@ -1,6 +1,8 @@
 //! The store: where records are kept and found. Its contract is the
 //! Elasticsearch REST API; inside, two calls.
 
+#[cfg(feature = "elasticsearch")]
+pub mod elastic;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 

@@ -1,0 +1,207 @@
+//! Which engine the cluster runs, and the index template that it needs.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use mscp_log_core::template::{self, Version};
+use serde_json::Value;
+
+use super::nodes::{NodeError, Nodes, Outgoing};
+
+/// Longest that the cluster may take for a question of ours.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes of an answer to a question of ours that are read.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// What the cluster runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Engine {
+    /// The template's kind.
+    pub(super) version: Version,
+    /// As it says itself, `8.19.0`.
+    pub(super) number: String,
+}
+
+impl Engine {
+    /// The type that a document must name, before types went away.
+    pub(super) fn document_type(&self) -> Option<&'static str> {
+        (self.version == Version::Es6).then_some(template::TYPE_OF_6)
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let product = match self.version {
+            Version::OpenSearch => "OpenSearch",
+            _ => "Elasticsearch",
+        };
+        write!(f, "{product} {}", self.number)
+    }
+}
+
+/// Why the cluster cannot be used as a store now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("{what} was answered {status}: {reason}")]
+    Refused {
+        what: &'static str,
+        status: StatusCode,
+        reason: String,
+    },
+    #[error("expected Elasticsearch 6 to 9 or OpenSearch 1 to 3, found {0}")]
+    Unknown(String),
+}
+
+/// Find out what the cluster runs. `GET /` says it, and where that is closed
+/// or not there, the nodes' own list does.
+pub(super) async fn find(nodes: &Nodes) -> Result<Engine, EngineError> {
+    let (status, root) = ask(nodes, Outgoing::plain(Method::GET, "/")).await?;
+    if status.is_success()
+        && let Some(number) = root["version"]["number"].as_str()
+    {
+        let is_opensearch = root["version"]["distribution"] == "opensearch";
+        return engine(number, is_opensearch);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(refused("GET /", status, &root));
+    }
+    let what = "GET /_nodes";
+    let listed = Outgoing::plain(
+        Method::GET,
+        "/_nodes/_local/http?filter_path=nodes.*.version",
+    );
+    let (status, list) = ask(nodes, listed).await?;
+    if !status.is_success() {
+        return Err(refused(what, status, &list));
+    }
+    let first = list["nodes"]
+        .as_object()
+        .and_then(|nodes| nodes.values().next());
+    match first.and_then(|node| node["version"].as_str()) {
+        Some(number) => engine(number, false),
+        None => Err(EngineError::Unknown(
+            "a server without a version".to_owned(),
+        )),
+    }
+}
+
+/// Elasticsearch 1 to 3 are long gone: such a number is OpenSearch's.
+fn engine(number: &str, is_opensearch: bool) -> Result<Engine, EngineError> {
+    let major = number
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    let version = match major {
+        // With `compatibility.override_main_response_version` OpenSearch says 7.10.2.
+        _ if is_opensearch => Version::OpenSearch,
+        Some(1..=3) => Version::OpenSearch,
+        Some(6) => Version::Es6,
+        Some(7) => Version::Es7,
+        Some(8) => Version::Es8,
+        Some(9) => Version::Es9,
+        _ => return Err(EngineError::Unknown(format!("version {number}"))),
+    };
+    let number = number.to_owned();
+    Ok(Engine { version, number })
+}
+
+/// Put the index template, unless the cluster has just this one.
+pub(super) async fn put_template(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
+    let what = "PUT of the index template";
+    let body = template::index_template(engine.version);
+    let (status, answer) = put(nodes, engine, &body).await?;
+    if status.is_success() {
+        return Ok(());
+    }
+    let (status, answer) = if status == StatusCode::BAD_REQUEST && unknown_type(&answer) {
+        // Engines without a flattened type keep annotations unindexed.
+        let body = template::without_flattened(engine.version);
+        put(nodes, engine, &body).await?
+    } else {
+        (status, answer)
+    };
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(refused(what, status, &answer))
+    }
+}
+
+async fn put(
+    nodes: &Nodes,
+    engine: &Engine,
+    body: &Value,
+) -> Result<(StatusCode, Value), EngineError> {
+    let path = engine.version.path();
+    ask(nodes, Outgoing::json(Method::PUT, path, body.to_string())).await
+}
+
+fn unknown_type(answer: &Value) -> bool {
+    let text = answer.to_string();
+    ["[flattened]", "[flat_object]"]
+        .iter()
+        .any(|kind| text.contains(&format!("No handler for type {kind}")))
+}
+
+/// Whether the cluster has the template, by a look that costs nearly nothing.
+pub(super) async fn has_template(nodes: &Nodes, engine: &Engine) -> Result<bool, EngineError> {
+    let (status, answer) = ask(nodes, Outgoing::plain(Method::HEAD, engine.version.path())).await?;
+    match status {
+        StatusCode::NOT_FOUND => Ok(false),
+        status if status.is_success() => Ok(true),
+        status => Err(refused("HEAD of the index template", status, &answer)),
+    }
+}
+
+/// Status and JSON of an answer; what is no JSON is `Null`.
+pub(super) async fn ask(
+    nodes: &Nodes,
+    request: Outgoing,
+) -> Result<(StatusCode, Value), EngineError> {
+    let response = nodes.send(request, PATIENCE).await?;
+    let status = response.status();
+    let node = response.url().origin().ascii_serialization();
+    let body = Limited::new(reqwest::Body::from(response), MAX_ANSWER);
+    let whole = tokio::time::timeout(PATIENCE, body.collect()).await;
+    let bytes = match whole {
+        Ok(Ok(whole)) => whole.to_bytes(),
+        Ok(Err(error)) => {
+            let reason = error.to_string();
+            return Err(NodeError::Broken { node, reason }.into());
+        }
+        Err(_) => {
+            let patience = PATIENCE;
+            return Err(NodeError::Late { node, patience }.into());
+        }
+    };
+    Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
+}
+
+fn refused(what: &'static str, status: StatusCode, answer: &Value) -> EngineError {
+    EngineError::Refused {
+        what,
+        status,
+        reason: reason(answer),
+    }
+}
+
+/// Type and reason of an error of the engine, in one line.
+pub(super) fn reason(answer: &Value) -> String {
+    let error = match &answer["error"] {
+        Value::Null => answer,
+        error => error,
+    };
+    match error {
+        Value::String(text) => text.clone(),
+        error => match (error["type"].as_str(), error["reason"].as_str()) {
+            (Some(kind), Some(reason)) => format!("{kind}: {reason}"),
+            (Some(kind), None) => kind.to_owned(),
+            _ => "it gave no reason".to_owned(),
+        },
+    }
+}
