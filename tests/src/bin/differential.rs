@@ -1,0 +1,71 @@
+//! Random documents and random requests to the embedded store and to a real
+//! engine. Exits with 1 where their answers part.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mscp_log_tests::differential::queries::Knows;
+use mscp_log_tests::differential::side::Side;
+use mscp_log_tests::differential::{Bench, Plan, embedded};
+use mscp_log_tests::engine::{Engine, Product, Spec};
+
+/// Random documents and random requests to the embedded store and to a real
+/// engine.
+#[derive(Parser)]
+struct Arguments {
+    /// The engine, as `elasticsearch-8.19.0`
+    #[arg(long)]
+    engine: String,
+    /// Ask the engine that runs at this address, which must be of that version
+    #[arg(long)]
+    url: Option<String>,
+    /// Requests to compare
+    #[arg(long, default_value_t = 1_000)]
+    cases: usize,
+    /// Seed of the first round
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print what is found as it was drawn, without making it small
+    #[arg(long)]
+    whole: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let spec = Spec::named(&arguments.engine);
+    let started = arguments.url.is_none().then(|| Engine::start(spec));
+    let url = match (&arguments.url, &started) {
+        (Some(url), _) => url.clone(),
+        (None, Some(engine)) => engine.url.clone(),
+        (None, None) => return ExitCode::from(2),
+    };
+    let engine = Side::new(&url, None);
+    engine.template(spec.template()).await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let (_node, own) = embedded(data.path(), spec).await;
+    let knows = Knows {
+        flattened: spec.product == Product::Elasticsearch && spec.version.0 >= 7,
+    };
+    let bench = Bench {
+        embedded: &own,
+        engine: &engine,
+    };
+    let plan = Plan {
+        cases: arguments.cases,
+        seed: arguments.seed,
+        knows,
+        shrinking: !arguments.whole,
+    };
+    let outcome = bench.run(plan, &mut |found| println!("{found}\n")).await;
+    println!(
+        "{}: {} requests from seed {}: {} answered differently, {} refused with another type of error, {} refused alike",
+        spec.name, outcome.cases, arguments.seed, outcome.parted, outcome.misnamed, outcome.refused,
+    );
+    if outcome.parted == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

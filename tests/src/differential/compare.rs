@@ -1,0 +1,357 @@
+//! Whether two stores gave the same answer, and if not, where they part.
+//!
+//! Not compared: `took`, `_shards`, scores (they depend on how documents lie
+//! in shards and segments), the reason of an error, and the order of hits that
+//! no sort key tells apart. Of errors the status and the types are compared.
+//! Numbers of aggregations may differ by [`TOLERANCE`]: sums of floating
+//! numbers depend on the order of the documents.
+
+use serde_json::Value;
+
+use super::side::Answer;
+
+/// By how much of itself a number of an aggregation may differ.
+const TOLERANCE: f64 = 1e-9;
+
+/// Where two answers part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The path of the value, and what is wrong with it.
+    pub place: String,
+    /// Of the embedded store.
+    pub embedded: Value,
+    /// Of the engine.
+    pub engine: Value,
+    /// Both refuse, with the same status: only the types of the error differ.
+    pub in_name_only: bool,
+}
+
+impl Difference {
+    /// Two values that should be the same.
+    #[must_use]
+    pub fn new(place: String, embedded: &Value, engine: &Value) -> Self {
+        Self {
+            place,
+            embedded: embedded.clone(),
+            engine: engine.clone(),
+            in_name_only: false,
+        }
+    }
+
+    /// What is the same for all differences of one cause, as far as can be
+    /// told: the place without its numbers and what is quoted or in brackets.
+    #[must_use]
+    pub fn class(&self) -> String {
+        let mut class = String::new();
+        let (mut depth, mut quoted) = (0_u32, false);
+        for character in self.place.chars() {
+            match character {
+                '"' => quoted = !quoted,
+                '[' => depth += 1,
+                ']' => depth = depth.saturating_sub(1),
+                _ if depth > 0 || quoted || character.is_ascii_digit() => {}
+                _ => class.push(character),
+            }
+        }
+        class
+    }
+}
+
+/// Where the answers to one request part; `None` where they are the same.
+#[must_use]
+pub fn answers(embedded: &Answer, engine: &Answer) -> Option<Difference> {
+    if is_partial(&engine.body) {
+        return None;
+    }
+    if embedded.status != engine.status || embedded.status >= 300 {
+        return errors("", embedded, engine);
+    }
+    values("", &embedded.body, &engine.body)
+}
+
+/// Some shards failed and others answered: the embedded store is one shard.
+fn is_partial(body: &Value) -> bool {
+    let one = |body: &Value| {
+        body["_shards"]["failed"]
+            .as_u64()
+            .is_some_and(|failed| failed > 0)
+    };
+    one(body)
+        || body["responses"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(one))
+}
+
+/// The type of an error and of its first cause.
+fn types(body: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
+    let error = &body["error"];
+    (text(&error["type"]), text(&error["root_cause"][0]["type"]))
+}
+
+fn errors(path: &str, embedded: &Answer, engine: &Answer) -> Option<Difference> {
+    let (left, right) = (types(&embedded.body), types(&engine.body));
+    if embedded.status == engine.status && left == right {
+        return None;
+    }
+    let reason = |body: &Value| {
+        let error = &body["error"];
+        let first = &error["root_cause"][0]["reason"];
+        first
+            .as_str()
+            .or(error["reason"].as_str())
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Some(Difference {
+        place: format!(
+            "{path} status {} {} {}, {} {} {}: {}",
+            word(embedded.status),
+            left.0,
+            left.1,
+            word(engine.status),
+            right.0,
+            right.1,
+            if engine.status >= 300 {
+                reason(&engine.body)
+            } else {
+                reason(&embedded.body)
+            },
+        ),
+        embedded: brief(&embedded.body),
+        engine: brief(&engine.body),
+        in_name_only: embedded.status == engine.status,
+    })
+}
+
+/// A status without digits, which a class leaves out.
+fn word(status: u16) -> &'static str {
+    match status {
+        0..300 => "good",
+        400 => "bad",
+        404 => "missing",
+        429 => "many",
+        500.. => "fault",
+        _ => "other",
+    }
+}
+
+/// An error without what is said twice.
+fn brief(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(error) = body.get_mut("error").and_then(Value::as_object_mut) {
+        error.remove("failed_shards");
+        error.remove("caused_by");
+    }
+    body
+}
+
+const NOT_COMPARED: &[&str] = &[
+    "took",
+    "_shards",
+    "max_score",
+    "_score",
+    "_type",
+    "num_reduce_phases",
+    "_seq_no",
+    "_primary_term",
+];
+
+fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
+    let part = |place: String| Some(Difference::new(place, embedded, engine));
+    match (embedded, engine) {
+        (Value::Object(left), Value::Object(right)) => {
+            if left.contains_key("error") || right.contains_key("error") {
+                let status = |body: &Value| {
+                    u16::try_from(body["status"].as_u64().unwrap_or(200)).unwrap_or(200)
+                };
+                let answer = |body: &Value| Answer {
+                    status: status(body),
+                    body: body.clone(),
+                };
+                return errors(path, &answer(embedded), &answer(engine));
+            }
+            let complete = ["total", "value"]
+                .iter()
+                .try_fold(embedded, |value, name| value.get(name))
+                .and_then(Value::as_u64);
+            for (name, value) in left {
+                let below = format!("{path}/{name}");
+                if NOT_COMPARED.contains(&name.as_str()) {
+                    continue;
+                }
+                let Some(other) = right.get(name) else {
+                    return Some(Difference::new(
+                        format!("{below} only embedded"),
+                        value,
+                        &Value::Null,
+                    ));
+                };
+                let found = match (name.as_str(), value, other) {
+                    ("hits", Value::Array(left), Value::Array(right)) => {
+                        hits(&below, left, right, complete)
+                    }
+                    _ => values(&below, value, other),
+                };
+                if found.is_some() {
+                    return found;
+                }
+            }
+            let more = right.iter().find(|(name, _)| {
+                !left.contains_key(*name) && !NOT_COMPARED.contains(&name.as_str())
+            });
+            more.map(|(name, value)| {
+                Difference::new(format!("{path}/{name} only engine"), &Value::Null, value)
+            })
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            if left.len() != right.len() {
+                return part(format!("{path} length"));
+            }
+            left.iter()
+                .zip(right)
+                .enumerate()
+                .find_map(|(place, (left, right))| values(&format!("{path}/{place}"), left, right))
+        }
+        (Value::Number(left), Value::Number(right)) => {
+            if left == right {
+                return None;
+            }
+            let (left, right) = (left.as_f64()?, right.as_f64()?);
+            let allowed = if path.contains("/aggregations") {
+                TOLERANCE * left.abs().max(right.abs())
+            } else {
+                0.0
+            };
+            if (left - right).abs() <= allowed {
+                None
+            } else {
+                part(path.to_owned())
+            }
+        }
+        _ if embedded == engine => None,
+        _ => part(path.to_owned()),
+    }
+}
+
+/// Hits in order; those of equal sort values in any. Where the page does not
+/// have all of them, which of its first and last equal ones are on it may
+/// differ, too.
+fn hits(
+    path: &str,
+    embedded: &[Value],
+    engine: &[Value],
+    total: Option<u64>,
+) -> Option<Difference> {
+    let ids = |hits: &[Value]| {
+        hits.iter()
+            .map(|hit| serde_json::json!([hit["_id"], hit["sort"]]))
+            .collect::<Value>()
+    };
+    if embedded.len() != engine.len() {
+        return Some(Difference::new(
+            format!("{path} length"),
+            &ids(embedded),
+            &ids(engine),
+        ));
+    }
+    let complete = total == u64::try_from(embedded.len()).ok();
+    let mut start = 0;
+    while start < embedded.len() {
+        let same = |hits: &[Value]| {
+            hits[start..]
+                .iter()
+                .take_while(|hit| hit["sort"] == hits[start]["sort"])
+                .count()
+        };
+        let length = same(embedded);
+        let end = start + length;
+        if embedded[start]["sort"] != engine[start]["sort"] || length != same(engine) {
+            return Some(Difference::new(
+                format!("{path} order"),
+                &ids(embedded),
+                &ids(engine),
+            ));
+        }
+        let cut = !complete && (start == 0 || end == embedded.len()) && length > 1
+            || !complete && embedded[start].get("sort").is_none()
+            // One hit at an edge may be one of several that are the same.
+            || !complete && (start == 0 || end == embedded.len()) && embedded[start]["_id"] != engine[start]["_id"];
+        if !cut {
+            let ordered = |hits: &[Value]| {
+                let mut group: Vec<Value> = hits[start..end].to_vec();
+                group.sort_by_key(|hit| (hit["_index"].to_string(), hit["_id"].to_string()));
+                group
+            };
+            let (left, right) = (ordered(embedded), ordered(engine));
+            for (place, (left, right)) in (start..).zip(left.iter().zip(&right)) {
+                if let Some(found) = values(&format!("{path}/{place}"), left, right) {
+                    return Some(found);
+                }
+            }
+        }
+        start = end;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(left: Value, right: Value, expected: Option<&str>) {
+        let found = values("", &left, &right);
+        assert_eq!(found.map(|found| found.place).as_deref(), expected);
+    }
+
+    #[test]
+    fn hits_of_equal_sort_values_are_compared_in_any_order() {
+        let hit = |id: &str, sort: i64| json!({ "_id": id, "sort": [sort] });
+        let page = |hits: Vec<Value>, total: u64| json!({ "hits": { "total": { "value": total }, "hits": hits } });
+        let left = page(vec![hit("a", 1), hit("b", 1), hit("c", 2)], 3);
+        check(
+            left.clone(),
+            page(vec![hit("b", 1), hit("a", 1), hit("c", 2)], 3),
+            None,
+        );
+        check(
+            left.clone(),
+            page(vec![hit("b", 1), hit("d", 1), hit("c", 2)], 3),
+            Some("/hits/hits/1/_id"),
+        );
+        check(
+            left,
+            page(vec![hit("b", 1), hit("c", 1), hit("a", 2)], 3),
+            Some("/hits/hits/0/_id"),
+        );
+        // Which of those that are the same a page ends with is not said.
+        check(
+            page(vec![hit("a", 1), hit("b", 2)], 9),
+            page(vec![hit("a", 1), hit("c", 2)], 9),
+            None,
+        );
+    }
+
+    #[test]
+    fn a_member_that_only_one_side_has_is_a_difference() {
+        check(
+            json!({ "a": 1, "took": 5 }),
+            json!({ "a": 1.0, "took": 7 }),
+            None,
+        );
+        check(
+            json!({ "a": 1 }),
+            json!({ "a": 1, "b": 2 }),
+            Some("/b only engine"),
+        );
+        check(json!({ "a": 1 }), json!({}), Some("/a only embedded"));
+        check(json!([1]), json!([1, 2]), Some(" length"));
+    }
+}

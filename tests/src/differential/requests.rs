@@ -1,0 +1,389 @@
+//! Random requests to the search endpoints: whole searches, counts, several in
+//! one body, parameters of the URL, and bodies that are wrong.
+
+use serde_json::{Value, json};
+
+use super::aggregations::aggregations;
+use super::dice::Dice;
+use super::queries::{Knows, field, query};
+
+/// A request to a search endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// `_search`, `_count` or `_msearch`.
+    pub endpoint: &'static str,
+    /// Indices, names or patterns joined by commas.
+    pub index: String,
+    /// Parameters of the URL, not encoded.
+    pub parameters: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Body,
+}
+
+/// The body of a [`Request`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// One search.
+    Json(Value),
+    /// The lines of `_msearch`: headers and searches by turns.
+    Lines(Vec<Value>),
+    /// A text that may be no JSON.
+    Text(String),
+}
+
+impl Body {
+    /// As it is sent.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Json(value) => value.to_string(),
+            Self::Lines(lines) => lines.iter().map(|line| format!("{line}\n")).collect(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// A request to the indices of `round`.
+#[must_use]
+pub fn request(dice: &mut Dice, knows: Knows, round: &str) -> Request {
+    let index = match dice.below(20) {
+        0 => format!("logstash-{round}-2026.03.28"),
+        1 => format!("logstash-{round}-2026.03.28,logstash-{round}-2026.03.2*"),
+        2 => format!("logstash-{round}-none"),
+        3 => format!("logstash-{round}-none-*"),
+        4 => format!("logstash-{round}-*,-logstash-{round}-2026.03.28"),
+        _ => format!("logstash-{round}-*"),
+    };
+    let mut request = Request {
+        endpoint: "_search",
+        index,
+        parameters: Vec::new(),
+        body: Body::Json(json!({})),
+    };
+    match dice.below(20) {
+        0 | 1 => {
+            request.endpoint = "_count";
+            request.body = Body::Json(json!({ "query": query(dice, knows, 2) }));
+        }
+        2 => {
+            request.endpoint = "_msearch";
+            let searches = dice.some(1, 3, |dice| {
+                let header = if dice.percent(70) {
+                    json!({})
+                } else {
+                    json!({ "index": format!("logstash-{round}-2026.03.28") })
+                };
+                [header, search(dice, knows)]
+            });
+            request.body = Body::Lines(searches.into_iter().flatten().collect());
+        }
+        3 => {
+            request.parameters = parameters(dice);
+            request.body = Body::Json(json!({ "sort": sort(dice, Ends::Always) }));
+        }
+        4 => {
+            let body = search(dice, knows);
+            request.body = wrong(dice, body);
+        }
+        _ => request.body = Body::Json(search(dice, knows)),
+    }
+    if dice.percent(5) {
+        let name = dice.pick(&[
+            "ignore_unavailable",
+            "allow_no_indices",
+            "rest_total_hits_as_int",
+            "typed_keys",
+        ]);
+        request.parameters.push((
+            name.to_owned(),
+            dice.pick(&["true", "true", "false"]).to_owned(),
+        ));
+    }
+    request
+}
+
+fn parameters(dice: &mut Dice) -> Vec<(String, String)> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    if dice.percent(60) {
+        found.push((
+            "q",
+            dice.pick(&[
+                "error",
+                "level:error",
+                "message:(a AND b)",
+                "namespace:default OR message:日志",
+                "seq:[1 TO *]",
+                "AND",
+                "\"a b\"",
+            ]),
+        ));
+        if dice.percent(40) {
+            found.push(("default_operator", dice.pick(&["AND", "or"])));
+        }
+        if dice.percent(30) {
+            found.push(("df", dice.pick(&["message", "level"])));
+        }
+        if dice.percent(30) {
+            found.push(("lenient", "true"));
+        }
+    }
+    for (name, values, share) in [
+        ("size", &["0", "3", "x", "-1"][..], 30),
+        ("from", &["0", "2", "10001"][..], 20),
+        ("track_total_hits", &["true", "false", "3"][..], 20),
+        ("_source", &["false", "level,seq", "l*"][..], 20),
+        ("_source_includes", &["level"][..], 10),
+        ("_source_excludes", &["m*"][..], 10),
+        ("timeout", &["10s", "soon"][..], 8),
+        ("no_such", &["1"][..], 3),
+        ("version", &["true"][..], 5),
+        ("track_scores", &["true"][..], 5),
+    ] {
+        if dice.percent(share) {
+            found.push((name, dice.pick(values)));
+        }
+    }
+    found
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The body of a search.
+fn search(dice: &mut Dice, knows: Knows) -> Value {
+    let mut body = json!({});
+    dice.maybe(85, &mut body, "query", |dice| query(dice, knows, 3));
+    let aggregating = dice.percent(45);
+    if aggregating {
+        body["aggs"] = aggregations(dice, knows, 2);
+        dice.maybe(70, &mut body, "size", |_| json!(0));
+    }
+    dice.maybe(8, &mut body, "post_filter", |dice| query(dice, knows, 1));
+    dice.maybe(85, &mut body, "sort", |dice| sort(dice, Ends::Often));
+    if body.get("size").is_none() {
+        dice.maybe(60, &mut body, "size", |dice| json!(dice.below(100)));
+    }
+    dice.maybe(15, &mut body, "from", |dice| json!(dice.below(12)));
+    dice.maybe(25, &mut body, "_source", source);
+    dice.maybe(12, &mut body, "fields", |dice| {
+        json!(dice.some(1, 3, |dice| field_format(dice, knows)))
+    });
+    dice.maybe(10, &mut body, "docvalue_fields", |dice| {
+        json!(dice.some(1, 3, |dice| field_format(dice, knows)))
+    });
+    dice.maybe(3, &mut body, "stored_fields", |dice| {
+        json!(dice.pick(&["_none_", "level", "_source"]))
+    });
+    dice.maybe(10, &mut body, "highlight", |dice| highlight(dice, knows));
+    dice.maybe(25, &mut body, "track_total_hits", |dice| {
+        match dice.below(3) {
+            0 => json!(false),
+            1 => json!(dice.below(20)),
+            _ => json!(true),
+        }
+    });
+    dice.maybe(3, &mut body, "version", |_| json!(true));
+    dice.maybe(3, &mut body, "timeout", |_| json!("20s"));
+    if body.get("sort").is_some() && body.get("from").is_none() && dice.percent(12) {
+        let values = after(dice, &body["sort"]);
+        body["search_after"] = values;
+    }
+    body
+}
+
+fn field_format(dice: &mut Dice, knows: Knows) -> Value {
+    let name = if dice.percent(15) {
+        dice.pick(&["*", "n*", "log.*", "annot*"]).to_owned()
+    } else {
+        field(dice, knows)
+    };
+    if dice.percent(70) {
+        return json!(name);
+    }
+    let format = if name == "@timestamp" {
+        dice.pick(&["epoch_millis", "yyyy-MM-dd"])
+    } else {
+        "use_field_mapping"
+    };
+    json!({ "field": name, "format": format })
+}
+
+/// `_source`, in each of its forms.
+pub fn source(dice: &mut Dice) -> Value {
+    match dice.below(8) {
+        0 => json!(false),
+        1 => json!(true),
+        2 => json!("level"),
+        3 => json!(["log.*", "n*"]),
+        4 => {
+            json!({ "includes": ["annotations", "log"], "excludes": ["*.offset", "annotations.user"] })
+        }
+        5 => json!({ "excludes": ["m*", "*e"] }),
+        6 => json!(["annotations.*.deep", "no.such"]),
+        _ => json!([]),
+    }
+}
+
+fn highlight(dice: &mut Dice, knows: Knows) -> Value {
+    let mut settings = json!({});
+    dice.maybe(25, &mut settings, "number_of_fragments", |dice| {
+        json!(dice.below(3))
+    });
+    dice.maybe(20, &mut settings, "fragment_size", |dice| {
+        json!(20 + dice.below(60))
+    });
+    dice.maybe(10, &mut settings, "no_match_size", |_| json!(20));
+    dice.maybe(10, &mut settings, "require_field_match", |_| json!(false));
+    dice.maybe(10, &mut settings, "encoder", |_| json!("html"));
+    dice.maybe(10, &mut settings, "order", |_| json!("score"));
+    let field = if dice.percent(70) {
+        "message".to_owned()
+    } else {
+        field(dice, knows)
+    };
+    let mut body = json!({ "fields": { field: settings } });
+    dice.maybe(20, &mut body, "pre_tags", |_| json!(["<b>"]));
+    dice.maybe(20, &mut body, "post_tags", |_| json!(["</b>"]));
+    body
+}
+
+/// Whether a sort ends in a key that no two documents share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// It does.
+    Always,
+    /// It does as a rule.
+    Often,
+}
+
+/// A sort by one key or more.
+pub fn sort(dice: &mut Dice, ends: Ends) -> Value {
+    let mut keys = dice.some(usize::from(ends == Ends::Often), 2, sort_key);
+    if ends == Ends::Always || dice.percent(75) {
+        keys.push(json!({ "event_id": dice.pick(&["asc", "desc"]) }));
+    }
+    Value::from(keys)
+}
+
+fn sort_key(dice: &mut Dice) -> Value {
+    let field = match dice.below(16) {
+        0 => "message",
+        1 => "no.such.field",
+        2 | 3 => "seq",
+        4 => "realtime_us",
+        5 => "_index",
+        6..=9 => "@timestamp",
+        10 => "log.offset",
+        _ => dice.keyword(),
+    };
+    if dice.percent(20) {
+        return json!(field);
+    }
+    if dice.percent(30) {
+        return json!({ field: dice.pick(&["asc", "desc"]) });
+    }
+    let mut settings = json!({ "order": dice.pick(&["asc", "desc"]) });
+    dice.maybe(35, &mut settings, "missing", |dice| match field {
+        _ if dice.percent(70) => json!(dice.pick(&["_first", "_last"])),
+        "seq" | "log.offset" | "realtime_us" => dice.number(),
+        "@timestamp" => json!(1_774_700_000_000_i64),
+        _ => json!("m"),
+    });
+    dice.maybe(
+        if field == "no.such.field" { 80 } else { 5 },
+        &mut settings,
+        "unmapped_type",
+        |dice| json!(dice.pick(&["long", "keyword", "date"])),
+    );
+    dice.maybe(15, &mut settings, "mode", |dice| {
+        json!(dice.pick(&["min", "max", "min", "max", "sum", "avg", "median"]))
+    });
+    if field == "@timestamp" {
+        dice.maybe(10, &mut settings, "format", |dice| {
+            json!(dice.pick(&["strict_date_optional_time", "yyyy-MM-dd"]))
+        });
+        dice.maybe(3, &mut settings, "numeric_type", |dice| {
+            json!(dice.pick(&["date_nanos", "date", "long"]))
+        });
+    }
+    json!({ field: settings })
+}
+
+/// Values such as a last hit has, for each key.
+fn after(dice: &mut Dice, sort: &Value) -> Value {
+    let keys = sort.as_array().cloned().unwrap_or_default();
+    let mut values: Vec<Value> = keys
+        .iter()
+        .map(|key| {
+            let field = key
+                .as_str()
+                .or_else(|| key.as_object()?.keys().next().map(String::as_str))
+                .unwrap_or_default();
+            match field {
+                "seq" | "log.offset" | "no.such.field" => dice.number(),
+                "realtime_us" => json!(dice.time_us()),
+                "@timestamp" => json!(dice.time_us() / 1_000),
+                "event_id" => json!(format!("{:032x}", dice.between(0, i64::MAX))),
+                _ if dice.percent(10) => Value::Null,
+                _ => json!(dice.name()),
+            }
+        })
+        .collect();
+    if dice.percent(5) {
+        values.pop();
+    }
+    Value::from(values)
+}
+
+/// `body` with one thing wrong, or cut off.
+fn wrong(dice: &mut Dice, mut body: Value) -> Body {
+    if dice.percent(20) {
+        let text = body.to_string();
+        let end = dice.below(text.chars().count() + 1);
+        return Body::Text(text.chars().take(end).collect());
+    }
+    let places = places(&body);
+    let place = &places[dice.below(places.len())];
+    if let Some(value) = body.pointer_mut(place) {
+        match dice.below(7) {
+            0 => *value = json!(dice.between(-2, 100)),
+            1 => *value = json!("wrong"),
+            2 => *value = json!({}),
+            3 => *value = json!([]),
+            4 => *value = Value::Null,
+            5 => *value = json!({ "wrong": 1 }),
+            _ => match value {
+                Value::Object(members) => {
+                    members.insert("wrong".to_owned(), json!(dice.below(3)));
+                }
+                other => *other = json!([other.clone()]),
+            },
+        }
+    }
+    Body::Json(body)
+}
+
+/// The pointer of every value in `body`.
+#[must_use]
+pub fn places(body: &Value) -> Vec<String> {
+    fn add(value: &Value, path: &str, found: &mut Vec<String>) {
+        found.push(path.to_owned());
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let name = name.replace('~', "~0").replace('/', "~1");
+                    add(value, &format!("{path}/{name}"), found);
+                }
+            }
+            Value::Array(values) => {
+                for (place, value) in values.iter().enumerate() {
+                    add(value, &format!("{path}/{place}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    add(body, "", &mut found);
+    found
+}
