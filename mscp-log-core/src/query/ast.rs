@@ -65,6 +65,8 @@ pub struct Search {
     pub terminate_after: Option<u64>,
     /// A point in time.
     pub pit: Option<Pit>,
+    /// One part of the hits of a scroll or a point in time.
+    pub slice: Option<Slice>,
 }
 
 /// `pit: {"id", "keep_alive"}`
@@ -74,6 +76,17 @@ pub struct Pit {
     pub id: String,
     /// A duration as written.
     pub keep_alive: Option<String>,
+}
+
+/// `slice: {"id", "max", "field"}`: of the hits, cut into `max` parts, one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Which part, from 0, below `max`.
+    pub id: u64,
+    /// How many parts, at least 2.
+    pub max: u64,
+    /// The field by which they are cut; absent is by the document.
+    pub field: Option<String>,
 }
 
 /// `track_total_hits`

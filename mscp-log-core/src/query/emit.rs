@@ -218,6 +218,13 @@ fn search(into: &mut Object<'_>, from: &Search) {
             into.text("keep_alive", pit.keep_alive.as_deref());
         });
     }
+    if let Some(slice) = &from.slice {
+        into.object("slice", |into| {
+            into.text("field", slice.field.as_deref());
+            into.count("id", Some(slice.id));
+            into.count("max", Some(slice.max));
+        });
+    }
 }
 
 fn order_name(order: Order) -> &'static str {

@@ -721,6 +721,7 @@ pub(super) fn search() -> BoxedStrategy<Search> {
         of(Just("10s".to_owned())),
         of(1u64..100),
         of((word(), of(Just("1m".to_owned())))),
+        of((0u64..4, of(field())).prop_map(|(id, field)| Slice { id, max: 5, field })),
     );
     (
         of(query()),
@@ -753,6 +754,7 @@ pub(super) fn search() -> BoxedStrategy<Search> {
             timeout: rest.3,
             terminate_after: rest.4,
             pit: rest.5.map(|(id, keep_alive)| Pit { id, keep_alive }),
+            slice: rest.6,
         })
         .boxed()
 }

@@ -1,8 +1,8 @@
 //! The body of a search into its tree.
 
 use super::ast::{
-    FieldFormat, Highlight, HighlightSettings, Order, Pit, Scalar, Search, SortKey, SourceFilter,
-    TrackTotalHits,
+    FieldFormat, Highlight, HighlightSettings, Order, Pit, Scalar, Search, Slice, SortKey,
+    SourceFilter, TrackTotalHits,
 };
 use super::error::QueryError;
 use super::json::{self, Kind, Result, Value};
@@ -156,6 +156,7 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
                 search.terminate_after = Some(value.unsigned("terminate_after")?);
             }
             ("pit", Whole::Search) => search.pit = Some(pit(value)?),
+            ("slice", Whole::Search) => search.slice = Some(slice(value)?),
             ("sort", _) => search.sort = sort(value)?,
             ("from", _) => search.from = Some(value.unsigned("from")?),
             ("size", _) => search.size = Some(value.unsigned("size")?),
@@ -212,8 +213,38 @@ fn pit(value: Value) -> Result<Pit> {
             _ => return Err(unknown("pit", &name, &value)),
         }
     }
-    let id = id.ok_or_else(|| QueryError::parsing("[pit] Required [id]").at(at))?;
+    let id = id.ok_or_else(|| QueryError::argument("point in time id is not provided").at(at))?;
     Ok(Pit { id, keep_alive })
+}
+
+/// As Elasticsearch does, it takes a slice without an `id` for one that has
+/// nothing; here it is refused.
+fn slice(value: Value) -> Result<Slice> {
+    let at = value.at;
+    let wrong = |reason: &str| QueryError::of_kind("x_content_parse_exception", reason).at(at);
+    let (mut id, mut max, mut field) = (None, None, None);
+    for (name, value) in value.object("slice")? {
+        match name.as_str() {
+            "id" => id = Some(value.unsigned("id")?),
+            "max" => max = Some(value.unsigned("max")?),
+            "field" => field = Some(value.text("field")?),
+            _ => return Err(unknown("slice", &name, &value)),
+        }
+    }
+    let (Some(id), Some(max)) = (id, max) else {
+        return Err(wrong("[slice] Required [id, max]"));
+    };
+    if max <= 1 {
+        return Err(wrong(
+            "[slice] failed to parse field [max]: max must be greater than 1",
+        ));
+    }
+    if max <= id {
+        return Err(wrong(
+            "[slice] failed to parse field [max]: max must be greater than id",
+        ));
+    }
+    Ok(Slice { id, max, field })
 }
 
 /// The fields of a sort; each a name, or a name with its settings.

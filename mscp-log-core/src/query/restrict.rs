@@ -111,7 +111,8 @@ impl Search {
     /// `bool.filter: [restriction, query]`; scores are constant, so sorting by
     /// them and by the place on disk is left out, and the order of documents is
     /// added to every sort; what ends a search early by time or count is left
-    /// out, as it would end at other documents.
+    /// out, as it would end at other documents. The id of a point in time is
+    /// left as it is: whoever sends the search has to know whose it is.
     ///
     /// # Errors
     /// [`Refused::SeesPast`] for what cannot be had without seeing past the
@@ -143,10 +144,9 @@ impl Search {
         let mut search = self.clone();
         check_queries(&search)?;
         check_hits(&mut search)?;
-        if search.pit.is_some() {
-            return Err(
-                QueryError::argument("a point in time is not supported by this store").into(),
-            );
+        // Which part a document falls into depends on its place among all.
+        if search.slice.is_some() {
+            return sees_past("slice");
         }
         for (name, aggregation) in &mut search.aggs {
             check_aggregation(name, aggregation, self)?;

@@ -227,7 +227,7 @@ fn nesting_has_a_limit() {
 /// Searches without most of what is refused under a restriction.
 fn restrictable() -> impl Strategy<Value = Search> {
     generate::search().prop_map(|search| Search {
-        pit: None,
+        slice: None,
         search_after: None,
         seq_no_primary_term: None,
         ..search
@@ -284,7 +284,7 @@ proptest! {
         }
         prop_assert!(restricted.sort.iter().all(|sort| !matches!(sort.field.as_str(), "_score" | "_doc" | "_shard_doc")));
         prop_assert!(restricted.timeout.is_none() && restricted.terminate_after.is_none() && restricted.min_score.is_none());
-        prop_assert!(restricted.track_scores.is_none() && restricted.pit.is_none());
+        prop_assert!(restricted.track_scores.is_none() && restricted.slice.is_none());
     }
 }
 
@@ -319,6 +319,7 @@ fn what_could_see_past_the_restriction_is_forbidden() {
         r#"{"post_filter":{"fuzzy":{"message":"a"}}}"#,
         r#"{"sort":["_seq_no"]}"#,
         r#"{"seq_no_primary_term":true}"#,
+        r#"{"slice":{"id":0,"max":2}}"#,
         r#"{"docvalue_fields":["_seq_no"]}"#,
         r#"{"fields":["_*"]}"#,
         r#"{"stored_fields":["_routing"]}"#,
@@ -339,12 +340,8 @@ fn what_could_see_past_the_restriction_is_forbidden() {
             restricted(body)
         );
     }
-    for body in [
-        r#"{"pit":{"id":"a"}}"#,
-        r#"{"sort":["seq"],"search_after":[1,2,3,4,5,6]}"#,
-    ] {
-        assert!(matches!(restricted(body), Err(Refused::Wrong(_))), "{body}");
-    }
+    let body = r#"{"sort":["seq"],"search_after":[1,2,3,4,5,6]}"#;
+    assert!(matches!(restricted(body), Err(Refused::Wrong(_))), "{body}");
 }
 
 #[test]

@@ -196,6 +196,24 @@ pub fn ids_query(ids: impl IntoIterator<Item = DocumentId>) -> Box<dyn Query> {
     Box::new(DocPredicateQuery::from(predicate))
 }
 
+/// A query for one of `max` parts of the documents. A document is in the same
+/// part whatever others there are, so that scrolls that were begun one after
+/// the other find each once.
+#[must_use]
+pub fn slice_query(part: u64, max: u64) -> Box<dyn Query> {
+    let predicate = FunctionPredicate::from(move |segment: &SegmentReader| {
+        let column = IdColumn::open(segment)?;
+        // Ids of clients may count up in either half; a multiplication by a
+        // large odd number spreads both.
+        Ok(move |doc: DocId| {
+            let key = column.key(doc);
+            let mixed = ((key >> 64) as u64 ^ key as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            (mixed >> 32) % max == part
+        })
+    });
+    Box::new(DocPredicateQuery::from(predicate))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

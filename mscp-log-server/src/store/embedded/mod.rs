@@ -8,6 +8,7 @@ pub mod analyzer;
 mod call;
 mod catalog;
 mod columns;
+mod cursors;
 mod dates;
 mod dedup;
 mod directory;
@@ -36,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::catalog::Catalog;
 pub use self::catalog::CatalogError;
+use self::cursors::Cursors;
 use self::search::Limits;
 use self::writer::{Writer, WriterSettings};
 use super::{Store, StoreError};
@@ -89,6 +91,7 @@ pub struct EmbeddedStore {
     writer: Writer,
     searches: Arc<Semaphore>,
     queued_searches: Arc<Semaphore>,
+    cursors: Cursors,
 }
 
 impl EmbeddedStore {
@@ -111,6 +114,7 @@ impl EmbeddedStore {
         Ok(Self {
             searches: Arc::new(Semaphore::new(settings.max_concurrent_searches.max(1))),
             queued_searches: Arc::new(Semaphore::new(QUEUED_SEARCHES)),
+            cursors: Cursors::default(),
             settings,
             catalog,
             writer,

@@ -5,7 +5,9 @@ mod bulk;
 mod cat;
 mod document;
 mod index;
+mod pit;
 mod reply;
+mod scroll;
 mod search;
 
 use std::io::Read;
@@ -16,6 +18,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::json;
 
+use self::pit::Product;
 use self::reply::{Content, Fault, Form, Reply};
 use super::EmbeddedStore;
 use super::indices::Options;
@@ -203,6 +206,23 @@ impl EmbeddedStore {
             [index, "_count"] if reads => self.count(&call, index).await,
             ["_msearch"] if reads => self.msearch(&call, "").await,
             [index, "_msearch"] if reads => self.msearch(&call, index).await,
+            ["_search", "scroll"] if reads || is(Method::DELETE) => self.scroll(&call, None).await,
+            ["_search", "scroll", id] if reads || is(Method::DELETE) => {
+                self.scroll(&call, Some(id)).await
+            }
+            ["_search", "scroll", ..] => Err(call.wrong_method("GET, POST, DELETE")),
+            ["_pit"] if is(Method::DELETE) => self.close_pit(&call),
+            [index, "_pit"] if is(Method::POST) => {
+                self.open_pit(&call, index, Product::Elasticsearch).await
+            }
+            ["_pit"] | [_, "_pit"] => Err(call.wrong_method("POST")),
+            [index, "_search", "point_in_time"] if is(Method::POST) => {
+                self.open_pit(&call, index, Product::OpenSearch).await
+            }
+            ["_search", "point_in_time"] if is(Method::DELETE) => self.close_pits(&call),
+            ["_search", "point_in_time", "_all"] if is(Method::GET) || is(Method::DELETE) => {
+                self.all_pits(&call)
+            }
             ["_search" | "_count" | "_msearch"] | [_, "_search" | "_count" | "_msearch"] => {
                 Err(call.wrong_method("GET, POST"))
             }

@@ -14,6 +14,7 @@ use super::super::catalog::Catalog;
 use super::super::indices::{Expression, Options};
 use super::super::search::{EsError, SearchContext, answer};
 use super::index::blocking;
+use super::scroll::invalid;
 use super::{Call, Fault, Reply};
 use crate::clock;
 
@@ -41,7 +42,7 @@ fn status_of(status: u16) -> StatusCode {
 
 /// The form of an answer that depends on more than the search.
 #[derive(Clone, Copy)]
-struct Shape {
+pub(super) struct Shape {
     /// `hits.total` is a number, as before Elasticsearch 7.
     total_as_number: bool,
     /// Hits have a `_type`, as before Elasticsearch 8.
@@ -49,7 +50,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn apply(self, body: &mut Value) {
+    pub(super) fn apply(self, body: &mut Value) {
         let Some(hits) = body.get_mut("hits") else {
             return;
         };
@@ -71,10 +72,26 @@ impl Shape {
 impl EmbeddedStore {
     pub(super) async fn search(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
         call.json_body()?;
-        let search = Search::parse(&call.body, &call.parameters)?;
+        // Not the search's own: it says what becomes of the answer.
+        let parameters: Vec<(String, String)> = call
+            .parameters
+            .iter()
+            .filter(|(name, _)| name != "scroll")
+            .cloned()
+            .collect();
+        let search = Search::parse(&call.body, &parameters)?;
         self.known_shape(call, &search)?;
-        let options = call.options()?;
+        check_slice(&search, call.parameter("scroll").is_some())?;
+        if let Some(time) = call.parameter("scroll") {
+            return self.first_page(call, index, search, time).await;
+        }
         let shape = self.shape(call)?;
+        if let Some(pit) = search.pit.clone() {
+            let mut body = self.search_pit(call, index, search, &pit).await?;
+            shape.apply(&mut body);
+            return Ok(Reply::ok(body));
+        }
+        let options = call.options()?;
         let run = self.run(false);
         let (catalog, expression) = (Arc::clone(&self.catalog), Expression::new(index));
         let permit = self.turn().await?;
@@ -125,6 +142,13 @@ impl EmbeddedStore {
         let mut responses = Vec::with_capacity(parsed.searches.len());
         for (header, search) in parsed.searches {
             self.known_shape(call, &search)?;
+            check_slice(&search, false)?;
+            if let Some(pit) = search.pit.clone() {
+                let named = header.index.join(",");
+                let answered = self.search_pit(call, &named, search, &pit).await;
+                responses.push(one_of_many(answered, shape));
+                continue;
+            }
             let expression = if header.index.is_empty() {
                 Expression::new(index)
             } else {
@@ -145,14 +169,7 @@ impl EmbeddedStore {
                 run_one(&catalog, &expression, options, &search, &run)
             })
             .await;
-            responses.push(match result {
-                Ok(mut body) => {
-                    shape.apply(&mut body);
-                    body["status"] = 200.into();
-                    body
-                }
-                Err(fault) => fault.body,
-            });
+            responses.push(one_of_many(result, shape));
         }
         Ok(Reply::ok(json!({
             "took": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -160,7 +177,7 @@ impl EmbeddedStore {
         })))
     }
 
-    fn shape(&self, call: &Call) -> Result<Shape, Fault> {
+    pub(super) fn shape(&self, call: &Call) -> Result<Shape, Fault> {
         let major = self.settings.version.0;
         Ok(Shape {
             total_as_number: major < 7 || call.flag("rest_total_hits_as_int")?.unwrap_or(false),
@@ -175,13 +192,10 @@ impl EmbeddedStore {
                 "[typed_keys] is not supported with aggregations",
             ));
         }
-        if search.pit.is_some() {
-            return Err(Fault::argument("points in time are not supported"));
-        }
         Ok(())
     }
 
-    fn run(&self, count_only: bool) -> SearchContext {
+    pub(super) fn run(&self, count_only: bool) -> SearchContext {
         SearchContext {
             now_ms: clock::now_us().div_euclid(1_000),
             deadline: Some(Instant::now() + self.settings.search_timeout),
@@ -191,7 +205,7 @@ impl EmbeddedStore {
     }
 
     /// Wait for a thread; refuse where too many wait already.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
         let rejected = || {
             Fault::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -203,6 +217,40 @@ impl EmbeddedStore {
         let _queued = queue.try_acquire_owned().map_err(|_| rejected())?;
         let searches = Arc::clone(&self.searches);
         searches.acquire_owned().await.map_err(|_| rejected())
+    }
+}
+
+/// Slices of a scroll or a point in time, as `index.max_slices_per_scroll`.
+const MAX_SLICES: u64 = 1_024;
+
+fn check_slice(search: &Search, scrolls: bool) -> Result<(), Fault> {
+    let Some(slice) = &search.slice else {
+        return Ok(());
+    };
+    if search.pit.is_none() && !scrolls {
+        return Err(invalid(&[
+            "[slice] can only be used with [scroll] or [point-in-time] requests",
+        ]));
+    }
+    if slice.max > MAX_SLICES {
+        return Err(EsError::illegal_argument(format!(
+            "The number of slices [{}] is too large. It must be less than [{MAX_SLICES}]. This limit can be set by changing the [index.max_slices_per_scroll] index level setting.",
+            slice.max
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// An answer among those of `_msearch`.
+fn one_of_many(answered: Result<Value, Fault>, shape: Shape) -> Value {
+    match answered {
+        Ok(mut body) => {
+            shape.apply(&mut body);
+            body["status"] = 200.into();
+            body
+        }
+        Err(fault) => fault.body,
     }
 }
 

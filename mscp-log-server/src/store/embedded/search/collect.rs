@@ -33,6 +33,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) aggs: Option<&'a aggs::Plan>,
 }
 
+impl Wanted<'_> {
+    /// Where only the next hits in the order of their places are wanted, the
+    /// first place of those.
+    fn places(&self) -> Option<i128> {
+        let only_hits = self.aggs.is_none() && self.count_up_to == Some(0);
+        self.order.first_place().filter(|_| only_hits)
+    }
+}
+
 /// One partition as it is searched: its searcher, and the query that keeps
 /// other indices of it out.
 pub(crate) struct Part<'a> {
@@ -67,9 +76,22 @@ pub(crate) struct Collected {
 pub(crate) fn collect(parts: &[Part<'_>], wanted: &Wanted<'_>) -> Result<Collected, EsError> {
     let statistics = Statistics(parts.iter().map(|part| part.searcher).collect());
     let mut visits = Vec::new();
+    let mut position = 0;
     for (place, part) in parts.iter().enumerate() {
-        for ordinal in 0..part.searcher.segment_readers().len() {
-            visits.push(Visit::new(place, ordinal as u32, part.searcher, wanted)?);
+        for (ordinal, segment) in (0..).zip(part.searcher.segment_readers()) {
+            let mut visit = Visit {
+                part: place,
+                ordinal,
+                position,
+                best: None,
+            };
+            if wanted.hits > 0 {
+                visit.best = wanted.order.best(segment, position)?;
+            }
+            position += i128::from(segment.max_doc());
+            if wanted.places().is_none_or(|first| first < position) {
+                visits.push(visit);
+            }
         }
     }
     visits.sort_by(|left, right| match (left.best, right.best) {
@@ -132,32 +154,10 @@ impl From<EsError> for Stop {
 struct Visit {
     part: usize,
     ordinal: u32,
+    /// What `_doc` gives for the first document: documents are numbered
+    /// through, so that a client that counts in doubles can say each.
+    position: i128,
     best: Option<i128>,
-}
-
-impl Visit {
-    fn new(
-        part: usize,
-        ordinal: u32,
-        searcher: &Searcher,
-        wanted: &Wanted<'_>,
-    ) -> Result<Self, EsError> {
-        let segment = searcher.segment_reader(ordinal);
-        let mut visit = Self {
-            part,
-            ordinal,
-            best: None,
-        };
-        if wanted.hits > 0 {
-            visit.best = wanted.order.best(segment, visit.position())?;
-        }
-        Ok(visit)
-    }
-
-    /// What `_doc` gives for the first document.
-    fn position(&self) -> i128 {
-        (self.part as i128) << 47 | i128::from(self.ordinal) << 32
-    }
 }
 
 /// The compiled queries of one partition.
@@ -257,6 +257,10 @@ impl Collector<'_> {
         }
 
         let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
+        let places = wanted.places();
+        if let Some(first) = places {
+            docs.begin_at(first - visit.position);
+        }
         let mut post = match &weights.post_filter {
             Some(weight) => Some(weight.scorer(segment, 1.0)?),
             None => None,
@@ -265,7 +269,7 @@ impl Collector<'_> {
             Some(running) => Some(running.open(segment, &weights.filters)??),
             None => None,
         };
-        let keys = wanted.order.open(segment, visit.position())?;
+        let keys = wanted.order.open(segment, visit.position)?;
         let mut best = Best::new(&keys, wanted.hits, self.threshold());
         let mut blocks = 0_usize;
         let mut go_on = true;
@@ -295,7 +299,8 @@ impl Collector<'_> {
                 go_on = false;
                 break;
             }
-            if only_count && self.counted_enough() {
+            let page_is_full = places.is_some() && best.kept.len() >= wanted.hits;
+            if page_is_full || (only_count && self.counted_enough()) {
                 break;
             }
             blocks += 1;
@@ -379,6 +384,14 @@ impl<'a> Docs<'a> {
             buffer: [0; COLLECT_BLOCK_BUFFER_LEN],
             done: false,
         })
+    }
+
+    /// Pass over the documents before `first`.
+    fn begin_at(&mut self, first: i128) {
+        let first = DocId::try_from(first).unwrap_or_default();
+        if self.scorer.doc() < first {
+            self.scorer.seek(first);
+        }
     }
 
     /// Read the next block; `false` at the end. A block may be empty.

@@ -129,6 +129,21 @@ impl EsError {
         )
     }
 
+    /// 404: a scroll or a point in time that is not there, or no more.
+    pub fn context_missing(reason: impl Into<String>) -> Self {
+        Self::new(
+            404,
+            "search_context_missing_exception",
+            reason.into(),
+            Place::Shard,
+        )
+    }
+
+    /// 429: one more scroll or point in time than may be open.
+    pub fn too_many_contexts(kind: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(429, kind, reason.into(), Place::Shard)
+    }
+
     /// 500: the index could not be read.
     pub fn internal(reason: impl Into<String>) -> Self {
         Self::new(500, "exception", reason.into(), Place::Shard)

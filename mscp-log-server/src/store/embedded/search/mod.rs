@@ -24,7 +24,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mscp_log_core::query::ast::{Search, TrackTotalHits};
+use mscp_log_core::query::ast::{Search, Slice, TrackTotalHits};
 use mscp_log_core::query::date_math::duration_ms;
 use serde_json::{Value, json};
 use tantivy::Term;
@@ -32,9 +32,11 @@ use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, Occur,
 
 pub use error::EsError;
 
+use super::ids::slice_query;
 use super::partition::PartitionSnapshot;
 use collect::{Collected, Part, Wanted, collect};
 use compile::{Compiled, Compiler};
+use sort::Raw;
 
 /// What bounds one search.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +72,29 @@ pub struct SearchContext {
     pub count_only: bool,
 }
 
+/// Where in the pages of a scroll an answer stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Paging<'a> {
+    /// It is a page of its own.
+    Alone,
+    /// It is the first.
+    First,
+    /// It begins behind the last hit of another.
+    Behind(&'a Last),
+}
+
+/// The last hit of a page, as the same snapshots order it.
+#[derive(Clone, Debug)]
+pub(crate) struct Last(Vec<Raw>);
+
+/// One page.
+pub(crate) struct Paged {
+    /// The body of the answer.
+    pub(crate) body: Value,
+    /// Its last hit; `None` where it has none.
+    pub(crate) last: Option<Last>,
+}
+
 /// How far hits are counted where nothing is said.
 const DEFAULT_COUNT: u64 = 10_000;
 
@@ -88,6 +113,20 @@ pub fn answer(
     search: &Search,
     context: &SearchContext,
 ) -> Result<Value, EsError> {
+    Ok(page(snapshots, search, context, Paging::Alone)?.body)
+}
+
+/// As [`answer`], where it may be one of the pages of a scroll. Those after
+/// the first are neither counted nor aggregated.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn page(
+    snapshots: &[Arc<PartitionSnapshot>],
+    search: &Search,
+    context: &SearchContext,
+    paging: Paging<'_>,
+) -> Result<Paged, EsError> {
     let started = Instant::now();
     let deadline = deadline(search, context, started)?;
     let (schema, _) = super::schema::schema();
@@ -107,10 +146,16 @@ pub fn answer(
     let (from, size) = if context.count_only {
         (0, 0)
     } else {
-        window(search, &context.limits)?
+        window(search, &context.limits, paging)?
     };
-    let order = sort::Plan::new(&schema, search, context.now_ms)?;
-    let plan = if search.aggs.is_empty() {
+    let mut order = sort::Plan::new(&schema, search, context.now_ms)?;
+    match paging {
+        Paging::Alone => {}
+        Paging::First => order.by_place_at_last(None),
+        Paging::Behind(Last(values)) => order.by_place_at_last(Some(values.clone())),
+    }
+    let goes_on = matches!(paging, Paging::Behind(_));
+    let plan = if search.aggs.is_empty() || goes_on {
         None
     } else {
         Some(aggs::Plan::new(
@@ -121,7 +166,8 @@ pub fn answer(
         )?)
     };
     let counting = match search.track_total_hits {
-        _ if context.count_only => Counting::Exactly,
+        _ if goes_on => Counting::Not,
+        _ if context.count_only || matches!(paging, Paging::First) => Counting::Exactly,
         None => Counting::UpTo(DEFAULT_COUNT),
         Some(TrackTotalHits::Whole(true)) => Counting::Exactly,
         Some(TrackTotalHits::Whole(false)) => Counting::Not,
@@ -154,13 +200,16 @@ pub fn answer(
         .iter()
         .map(|snapshot| Part {
             searcher: &snapshot.searcher,
-            query: within(snapshot, &query),
+            query: within(snapshot, search.slice.as_ref(), &query),
         })
         .collect();
     let collected = collect(&parts, &wanted)?;
 
     if context.count_only {
-        return Ok(json!({"count": collected.total, "_shards": shards()}));
+        return Ok(Paged {
+            body: json!({"count": collected.total, "_shards": shards()}),
+            last: None,
+        });
     }
     let mut named = Vec::new();
     for query in search.query.iter().chain(&search.post_filter) {
@@ -176,7 +225,9 @@ pub fn answer(
         named,
     };
     let hits = page.hits(&collected.hits)?;
-    Ok(body(search, &order, &counting, collected, hits, started))
+    let last = collected.hits.last().map(|hit| Last(hit.values.clone()));
+    let body = body(search, &order, &counting, collected, hits, started);
+    Ok(Paged { body, last })
 }
 
 /// How far hits are counted.
@@ -247,10 +298,16 @@ fn deadline(
     })
 }
 
-fn window(search: &Search, limits: &Limits) -> Result<(usize, usize), EsError> {
+fn window(search: &Search, limits: &Limits, paging: Paging<'_>) -> Result<(usize, usize), EsError> {
     let from = search.from.unwrap_or(0);
     let size = search.size.unwrap_or(DEFAULT_SIZE);
     let last = from.saturating_add(size);
+    if last > limits.window && !matches!(paging, Paging::Alone) {
+        return Err(EsError::illegal_argument(format!(
+            "Batch size is too large, size must be less than or equal to: [{}] but was [{last}]. Scroll batch sizes cost as much memory as result windows so they are controlled by the [index.max_result_window] index level setting.",
+            limits.window
+        )));
+    }
     if last > limits.window {
         return Err(EsError::illegal_argument(format!(
             "Result window is too large, from + size must be less than or equal to: [{}] but was [{last}]. See the scroll api for a more efficient way to request large data sets. This limit can be set by changing the [index.max_result_window] index level setting.",
@@ -261,20 +318,25 @@ fn window(search: &Search, limits: &Limits) -> Result<(usize, usize), EsError> {
     Ok((small(from), small(size)))
 }
 
-/// `query` over the indices of `snapshot` that are asked for.
-fn within(snapshot: &PartitionSnapshot, query: &Compiled) -> Compiled {
-    let Some(selected) = &snapshot.selected else {
-        return query.box_clone();
-    };
-    if selected.is_empty() {
-        return Box::new(EmptyQuery);
+/// `query` over the indices of `snapshot` that are asked for, and the slice.
+fn within(snapshot: &PartitionSnapshot, slice: Option<&Slice>, query: &Compiled) -> Compiled {
+    let mut parts = vec![(Occur::Must, query.box_clone())];
+    if let Some(selected) = &snapshot.selected {
+        if selected.is_empty() {
+            return Box::new(EmptyQuery);
+        }
+        let names = selected
+            .iter()
+            .map(|name| Term::from_field_text(snapshot.fields.index, name));
+        let filter = ConstScoreQuery::new(Box::new(TermSetQuery::new(names)), 0.0);
+        parts.push((Occur::Must, Box::new(filter)));
     }
-    let names = selected
-        .iter()
-        .map(|name| Term::from_field_text(snapshot.fields.index, name));
-    let filter = ConstScoreQuery::new(Box::new(TermSetQuery::new(names)), 0.0);
-    Box::new(BooleanQuery::new(vec![
-        (Occur::Must, query.box_clone()),
-        (Occur::Must, Box::new(filter)),
-    ]))
+    if let Some(slice) = slice {
+        let filter = ConstScoreQuery::new(slice_query(slice.id, slice.max), 0.0);
+        parts.push((Occur::Must, Box::new(filter)));
+    }
+    match parts.len() {
+        1 => parts.remove(0).1,
+        _ => Box::new(BooleanQuery::new(parts)),
+    }
 }

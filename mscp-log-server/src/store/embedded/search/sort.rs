@@ -19,6 +19,8 @@ use super::target::{self, Kind, Target};
 /// The order of a search.
 pub(crate) struct Plan {
     keys: Vec<Key>,
+    /// Keys behind those that were asked for, which hits do not show.
+    hidden: usize,
     after: Option<Vec<Raw>>,
     /// Whether hits show their sort values.
     pub(crate) shown: bool,
@@ -93,8 +95,36 @@ impl Plan {
         Ok(Self {
             shown: !by_score || after.is_some(),
             keys,
+            hidden: 0,
             after,
         })
+    }
+
+    /// Order what is equal by its place, so that a next page can begin behind
+    /// any hit; and begin behind this one.
+    pub(crate) fn by_place_at_last(&mut self, after: Option<Vec<Raw>>) {
+        self.keys.push(Key {
+            by: By::Position,
+            descending: false,
+            missing: Raw::Greatest,
+            greatest: false,
+            format: None,
+        });
+        self.hidden = 1;
+        self.after = after;
+    }
+
+    /// Where hits are in the order of their places, the first place that has
+    /// not been shown.
+    pub(crate) fn first_place(&self) -> Option<i128> {
+        let first = self.keys.first()?;
+        if first.descending || !matches!(first.by, By::Position) {
+            return None;
+        }
+        match self.after.as_deref() {
+            Some([Raw::Number(last), ..]) => Some(last + 1),
+            _ => Some(0),
+        }
     }
 
     /// Whether documents must be scored to be ordered.
@@ -119,7 +149,8 @@ impl Plan {
 
     /// The values as a hit shows them.
     pub(crate) fn values(&self, raw: &[Raw], id: &DocumentId) -> Vec<Value> {
-        self.keys
+        let shown = &self.keys[..self.keys.len() - self.hidden];
+        shown
             .iter()
             .zip(raw)
             .map(|(key, raw)| key.value(raw, id))

@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 
 use super::*;
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     headers: http::HeaderMap,
     text: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 }
 
-async fn send(store: &EmbeddedStore, method: Method, uri: &str, body: &str) -> Answer {
+pub(super) async fn send(store: &EmbeddedStore, method: Method, uri: &str, body: &str) -> Answer {
     let request = Request::builder()
         .method(method)
         .uri(uri)

@@ -8,6 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 mod api;
+mod cursors;
 mod model;
 
 use super::indices::{Expression, Options};
