@@ -7,7 +7,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Router, http};
-use mscp_log_core::access::{CanonicalPath, Decision, Visible};
+use mscp_log_core::access::{CanonicalPath, Decision, Method, Visible};
 
 use super::App;
 use super::access::{Caller, Door, Peer, RequestPath};
@@ -55,6 +55,7 @@ async fn through(
         ..
     } = parts;
     let everywhere = everywhere(&door, &caller, &method, name, rest);
+    let searches_all = searches_all(&door, &caller, name);
     let answered = region
         .answer(Ask {
             method,
@@ -66,6 +67,7 @@ async fn through(
             visible: caller.visible.clone(),
             write: caller.write,
             everywhere,
+            searches_all,
         })
         .await;
     note(&door, &caller, peer, name, &answered);
@@ -98,6 +100,19 @@ fn everywhere(
         }
         Decision::Denied => false,
     }
+}
+
+/// Whether the token grants searching all indices of the region as freely as
+/// it grants this request.
+fn searches_all(door: &Door, caller: &Caller, region: &str) -> bool {
+    let path = format!("{}/{region}/log/_search", door.base().prefix());
+    let Ok(path) = CanonicalPath::parse(&path) else {
+        return false;
+    };
+    [Method::Post, Method::Get].into_iter().any(|method| {
+        matches!(caller.decide(method, &path), Decision::Allowed { visible, .. }
+            if visible == Visible::All || visible == caller.visible)
+    })
 }
 
 /// Reads under a restriction go to the audit, and what it forbids.

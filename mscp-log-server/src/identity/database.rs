@@ -19,13 +19,14 @@ use super::keys::{KeyState, Ring};
 /// never edited: its checksum is in every database that took it.
 fn migrations() -> Migrator {
     let identity = include_str!("../../migrations/0001_identity.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "identity".into(),
-        MigrationType::Simple,
-        identity,
-        false,
-    )])
+    let secrets = include_str!("../../migrations/0002_secrets.sql").into_sql_str();
+    let step = |version, name: &'static str, sql| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(vec![
+        step(1, "identity", identity),
+        step(2, "secrets", secrets),
+    ])
 }
 
 /// Connections of one node.

@@ -14,6 +14,7 @@ mod keys;
 mod password;
 mod roles;
 mod seal;
+mod secrets;
 mod service;
 mod signing;
 mod trust;

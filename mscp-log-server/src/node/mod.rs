@@ -25,7 +25,7 @@ use crate::buffer::{AppendError, Buffer};
 use crate::config::{self, Config, StoreKind};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
 use crate::ingest::push::Push;
-use crate::query::Region;
+use crate::query::{Region, Sealing};
 use crate::ship;
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
@@ -171,10 +171,15 @@ impl Node {
             });
         }
         let drain = config.http.drain;
+        let sealing = identity.shared_secret("cursors").await?;
+        let sealing = Arc::new(Sealing::new(&sealing));
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
         let regions = stores.iter().map(|(name, store)| {
-            let region = Region::new(name, Arc::clone(store), &config.search);
-            (name.clone(), region)
+            let (store, sealing) = (Arc::clone(store), Arc::clone(&sealing));
+            (
+                name.clone(),
+                Region::new(name, store, &config.search, sealing),
+            )
         });
         let app = Arc::new(App {
             regions: regions.collect(),

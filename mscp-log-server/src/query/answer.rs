@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::seal::Kind;
+
 /// The members of an object in their order.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
@@ -39,12 +41,39 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 const SHARDS: &str = r#"{"total":1,"successful":1,"skipped":0,"failed":0}"#;
 
+/// What one answer is written again with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    /// Keys of the sort that was sent. A store may add its own, by which one
+    /// could tell where documents lie.
+    pub(super) keys: usize,
+    /// The indices that were named.
+    pub(super) indices: Vec<String>,
+}
+
+/// Writes an id of the store again, as the client gets it.
+pub(super) type SealId<'a> = &'a (dyn Fn(Kind, &str, &Shown) -> Option<String> + Sync);
+
+/// Why an answer cannot be shown.
+#[derive(Debug)]
+pub(super) enum NotShown {
+    /// It is not in the form of an answer.
+    Form,
+    /// The store answered for a part only. Which part that is depends on all
+    /// documents.
+    Partial,
+}
+
+impl From<serde_json::Error> for NotShown {
+    fn from(_: serde_json::Error) -> Self {
+        Self::Form
+    }
+}
+
+type Written = Result<String, NotShown>;
+
 /// An object with some of its members.
-fn keep(
-    text: &str,
-    known: &[&str],
-    rewrite: impl Fn(&str, &str) -> Option<Result<String, serde_json::Error>>,
-) -> Result<String, serde_json::Error> {
+fn keep(text: &str, known: &[&str], rewrite: impl Fn(&str, &str) -> Option<Written>) -> Written {
     let Members(members) = serde_json::from_str(text)?;
     let mut kept = String::with_capacity(text.len());
     kept.push('{');
@@ -67,9 +96,11 @@ fn keep(
     Ok(kept)
 }
 
-/// The answer to `_search` and to `_count`.
-pub(super) fn search(text: &str, _sent: &str) -> Result<String, serde_json::Error> {
-    const KNOWN: [&str; 6] = [
+/// The answer to `_search` and to `_count`, and the page of a scroll.
+pub(super) fn search(text: &str, shown: &Shown, seal: SealId<'_>) -> Written {
+    const KNOWN: [&str; 8] = [
+        "_scroll_id",
+        "pit_id",
         "took",
         "timed_out",
         "_shards",
@@ -78,19 +109,69 @@ pub(super) fn search(text: &str, _sent: &str) -> Result<String, serde_json::Erro
         "count",
     ];
     keep(text, &KNOWN, |name, value| match name {
-        "_shards" => Some(Ok(SHARDS.to_owned())),
-        "hits" => Some(hits(value)),
+        "_scroll_id" => Some(sealed(value, |id| seal(Kind::Scroll, id, shown))),
+        "pit_id" => Some(sealed(value, |id| seal(Kind::PointInTime, id, shown))),
+        "timed_out" if value == "true" => Some(Err(NotShown::Partial)),
+        "_shards" => Some(whole(value).map(|()| SHARDS.to_owned())),
+        "hits" => Some(hits(value, shown.keys)),
         _ => None,
     })
 }
 
-fn hits(text: &str) -> Result<String, serde_json::Error> {
-    keep(text, &["total", "max_score", "hits"], |name, value| {
-        (name == "hits").then(|| each(value, hit))
-    })
+/// Whether no shard failed.
+fn whole(shards: &str) -> Result<(), NotShown> {
+    #[derive(Deserialize)]
+    struct Shards {
+        #[serde(default)]
+        failed: u64,
+    }
+    let shards: Shards = serde_json::from_str(shards)?;
+    if shards.failed == 0 {
+        Ok(())
+    } else {
+        Err(NotShown::Partial)
+    }
 }
 
-fn hit(text: &str) -> Result<String, serde_json::Error> {
+fn sealed(value: &str, seal: impl Fn(&str) -> Option<String>) -> Written {
+    let id: String = serde_json::from_str(value)?;
+    let sealed = seal(&id).ok_or(NotShown::Form)?;
+    Ok(serde_json::Value::from(sealed).to_string())
+}
+
+/// A whole answer in which only this one id is written again.
+pub(super) fn with_id(
+    text: &str,
+    member: &str,
+    seal: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let Members(members) = serde_json::from_str(text).ok()?;
+    let mut written = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        let value = if name == member {
+            sealed(value.get(), seal).ok()?
+        } else {
+            value.get().to_owned()
+        };
+        written.push(format!("{}:{value}", serde_json::Value::from(name)));
+    }
+    Some(format!("{{{}}}", written.join(",")))
+}
+
+fn hits(text: &str, keys: usize) -> Written {
+    keep(
+        text,
+        &["total", "max_score", "hits"],
+        |name, value| match name {
+            // Every search is sorted; of no documents some stores say 0.
+            "max_score" => Some(Ok("null".to_owned())),
+            "hits" => Some(each(value, |_, text| hit(text, keys))),
+            _ => None,
+        },
+    )
+}
+
+fn hit(text: &str, keys: usize) -> Written {
     const KNOWN: [&str; 11] = [
         "_index",
         "_type",
@@ -104,18 +185,32 @@ fn hit(text: &str) -> Result<String, serde_json::Error> {
         "matched_queries",
         "_ignored",
     ];
-    keep(text, &KNOWN, |_, _| None)
+    keep(text, &KNOWN, |name, value| match name {
+        "sort" => Some(sort_values(value, keys)),
+        _ => None,
+    })
+}
+
+fn sort_values(text: &str, keys: usize) -> Written {
+    let values: Vec<&RawValue> = serde_json::from_str(text)?;
+    let own: Vec<&str> = values.iter().take(keys).map(|value| value.get()).collect();
+    Ok(format!("[{}]", own.join(",")))
 }
 
 /// The answer to `_msearch` of the body `sent`.
-pub(super) fn msearch(text: &str, sent: &str) -> Result<String, serde_json::Error> {
+pub(super) fn msearch(text: &str, sent: &str, shown: &[Shown], seal: SealId<'_>) -> Written {
     keep(text, &["took", "responses"], |name, value| {
-        (name == "responses").then(|| each(value, |text| response(text, sent)))
+        (name == "responses").then(|| {
+            each(value, |place, text| {
+                let shown = shown.get(place).ok_or(NotShown::Form)?;
+                response(text, sent, shown, seal)
+            })
+        })
     })
 }
 
 /// One answer of `_msearch`.
-fn response(text: &str, sent: &str) -> Result<String, serde_json::Error> {
+fn response(text: &str, sent: &str, shown: &Shown, seal: SealId<'_>) -> Written {
     let Members(members) = serde_json::from_str(text)?;
     let status = members
         .iter()
@@ -129,7 +224,10 @@ fn response(text: &str, sent: &str) -> Result<String, serde_json::Error> {
             sent,
         ));
     }
-    let mut answer = search(text, sent)?;
+    let mut answer = match search(text, shown, seal) {
+        Err(NotShown::Partial) => return Ok(partial()),
+        answer => answer?,
+    };
     if let Some(status) = status {
         answer.pop();
         answer.push_str(if answer.len() > 1 { "," } else { "" });
@@ -138,10 +236,12 @@ fn response(text: &str, sent: &str) -> Result<String, serde_json::Error> {
     Ok(answer)
 }
 
-fn each(
-    text: &str,
-    one: impl Fn(&str) -> Result<String, serde_json::Error>,
-) -> Result<String, serde_json::Error> {
+/// The error in place of half an answer.
+pub(super) fn partial() -> String {
+    error("", StatusCode::SERVICE_UNAVAILABLE, "")
+}
+
+fn each(text: &str, one: impl Fn(usize, &str) -> Written) -> Written {
     let values: Vec<&RawValue> = serde_json::from_str(text)?;
     let mut list = String::with_capacity(text.len());
     list.push('[');
@@ -149,7 +249,7 @@ fn each(
         if place > 0 {
             list.push(',');
         }
-        list.push_str(&one(value.get())?);
+        list.push_str(&one(place, value.get())?);
     }
     list.push(']');
     Ok(list)
@@ -218,18 +318,54 @@ mod tests {
 
     #[test]
     fn only_what_speaks_of_the_hits_is_kept() {
-        let answer = r#"{"took":3,"timed_out":false,"num_reduce_phases":2,"_shards":{"total":9,"failures":[{"index":"secret"}]},
-            "_clusters":{},"hits":{"total":{"value":1},"max_score":null,"hits":[{"_index":"a","_id":"1","_score":null,"_seq_no":77,
-            "_primary_term":1,"_shard":"[secret][0]","_node":"n","_explanation":{},"_source":{"n":1.10,"b":"c"},"sort":[1]}]},
+        let answer = r#"{"_scroll_id":"raw","pit_id":"raw","took":3,"timed_out":false,"num_reduce_phases":2,"_shards":{"total":9,"skipped":4},
+            "_clusters":{},"hits":{"total":{"value":1},"max_score":0.0,"hits":[{"_index":"a","_id":"1","_score":null,"_seq_no":77,
+            "_primary_term":1,"_shard":"[secret][0]","_node":"n","_explanation":{},"_source":{"n":1.10,"b":"c"},"sort":[1,4294967296]}]},
             "aggregations":{"x":{"value":1e0}},"profile":{},"suggest":{},"terminated_early":true}"#;
-        let expected = r#"{"took":3,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{"total":{"value":1},"max_score":null,"hits":[{"_index":"a","_id":"1","_score":null,"_source":{"n":1.10,"b":"c"},"sort":[1]}]},"aggregations":{"x":{"value":1e0}}}"#;
-        assert_eq!(search(answer, "").unwrap(), expected);
+        let expected = r#"{"_scroll_id":"Scroll-raw-1","pit_id":"PointInTime-raw-1","took":3,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{"total":{"value":1},"max_score":null,"hits":[{"_index":"a","_id":"1","_score":null,"_source":{"n":1.10,"b":"c"},"sort":[1]}]},"aggregations":{"x":{"value":1e0}}}"#;
+        let shown = Shown {
+            keys: 1,
+            indices: Vec::new(),
+        };
+        let seal =
+            |kind: Kind, id: &str, shown: &Shown| Some(format!("{kind:?}-{id}-{}", shown.keys));
+        assert_eq!(search(answer, &shown, &seal).unwrap(), expected);
+        let shown = [shown.clone(), shown];
         assert_eq!(
-            msearch(&format!(r#"{{"took":1,"responses":[{answer},{{"error":{{"type":"t","reason":"[secret]"}},"status":500}}]}}"#), "").unwrap(),
+            msearch(&format!(r#"{{"took":1,"responses":[{answer},{{"error":{{"type":"t","reason":"[secret]"}},"status":500}}]}}"#), "", &shown, &seal).unwrap(),
             format!(
                 r#"{{"took":1,"responses":[{expected},{{"error":{{"reason":"the store could not answer the search","root_cause":[{{"reason":"the store could not answer the search","type":"t"}}],"type":"t"}},"status":500}}]}}"#
             )
         );
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let shown = Shown::default();
+        let seal = |_: Kind, _: &str, _: &Shown| None;
+        for half in [
+            r#"{"timed_out":true,"_shards":{"failed":0},"hits":{"total":1,"hits":[]}}"#,
+            r#"{"timed_out":false,"_shards":{"failed":1},"hits":{"total":1,"hits":[]}}"#,
+            r#"{"count":4,"_shards":{"failed":1}}"#,
+        ] {
+            let found = search(half, &shown, &seal);
+            assert!(matches!(found, Err(NotShown::Partial)), "{half}");
+            let many = format!(r#"{{"took":1,"responses":[{half}]}}"#);
+            let found = msearch(&many, "", &[shown.clone()], &seal).unwrap();
+            assert!(
+                found.contains("\"status\":503") && !found.contains("total"),
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_alone_is_written_again() {
+        let answer = r#"{"_scroll_id":"raw","took":1,"b":1.10,"a":{"_scroll_id":"raw"}}"#;
+        let found = with_id(answer, "_scroll_id", &|id| Some(format!("[{id}]")));
+        let expected = r#"{"_scroll_id":"[raw]","took":1,"b":1.10,"a":{"_scroll_id":"raw"}}"#;
+        assert_eq!(found.as_deref(), Some(expected));
+        assert_eq!(with_id(answer, "_scroll_id", &|_| None), None);
     }
 
     #[test]

@@ -22,13 +22,36 @@ pub(super) enum Endpoint {
     ClusterHealth,
     /// `_license`
     License,
-    /// Scrolls and points in time, their ends too.
-    Cursor,
+    /// Scrolls and points in time.
+    Cursor(Cursor),
     /// Anything else that only reads.
     Other,
     /// Everything that is not known to only read.
     Change,
 }
+
+/// What is asked of a scroll or a point in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cursor {
+    /// `_search/scroll`, of the id in the path where one is: the next page,
+    /// with DELETE the end.
+    Scroll(Option<String>),
+    /// A point in time of these indices.
+    OpenPit {
+        /// The index expression.
+        index: String,
+        /// `_pit`, or as OpenSearch has it.
+        path: &'static str,
+    },
+    /// The end of one, or of several.
+    ClosePit {
+        /// As in `OpenPit`.
+        path: &'static str,
+    },
+}
+
+/// The paths of points in time, of Elasticsearch and of OpenSearch.
+const PITS: [&str; 2] = ["_pit", "_search/point_in_time"];
 
 /// What a request is, by the path behind `log`.
 pub(super) fn classify(method: &Method, segments: &[&str]) -> Endpoint {
@@ -55,13 +78,16 @@ pub(super) fn classify(method: &Method, segments: &[&str]) -> Endpoint {
         }
         (None, ["_license"] | ["_xpack", "license"]) if get => Endpoint::License,
 
-        (None, ["_search", "scroll"]) if search || delete => Endpoint::Cursor,
+        (None, ["_search", "scroll"]) if search || delete => Endpoint::Cursor(Cursor::Scroll(None)),
         // `_all` would end the scrolls of everyone.
         (None, ["_search", "scroll", id]) if (search || delete) && *id != "_all" => {
-            Endpoint::Cursor
+            Endpoint::Cursor(Cursor::Scroll(Some((*id).to_owned())))
         }
-        (Some(_), ["_pit"] | ["_search", "point_in_time"]) if post => Endpoint::Cursor,
-        (None, ["_pit"] | ["_search", "point_in_time"]) if delete => Endpoint::Cursor,
+        (_, rest) if pit(rest).is_some() => match (index, pit(rest)) {
+            (Some(index), Some(path)) if post => Endpoint::Cursor(Cursor::OpenPit { index, path }),
+            (None, Some(path)) if delete => Endpoint::Cursor(Cursor::ClosePit { path }),
+            _ => Endpoint::Change,
+        },
 
         (_, ["_mget" | "_analyze" | "_terms_enum"] | ["_validate", "query"]) if search => {
             Endpoint::Other
@@ -78,6 +104,11 @@ pub(super) fn classify(method: &Method, segments: &[&str]) -> Endpoint {
         (None, ["_resolve", "index", _] | ["_cat"] | ["_cat", ..]) if get => Endpoint::Other,
         _ => Endpoint::Change,
     }
+}
+
+fn pit(rest: &[&str]) -> Option<&'static str> {
+    PITS.into_iter()
+        .find(|path| rest.iter().copied().eq(path.split('/')))
 }
 
 /// Whether the body may name indices of its own, although the path names some.
@@ -121,8 +152,22 @@ mod tests {
         check("GET", "/a*,-b/_mapping", &Endpoint::Mapping(index()));
         check("GET", "/_cluster/health/a", &Endpoint::ClusterHealth);
         check("GET", "/_license", &Endpoint::License);
-        check("DELETE", "/_search/scroll", &Endpoint::Cursor);
-        check("POST", "/a/_pit", &Endpoint::Cursor);
+        let cursor = Endpoint::Cursor;
+        let id = Some("id".to_owned());
+        check("DELETE", "/_search/scroll", &cursor(Cursor::Scroll(None)));
+        check("GET", "/_search/scroll/id", &cursor(Cursor::Scroll(id)));
+        for path in PITS {
+            let open = Cursor::OpenPit {
+                index: "a".to_owned(),
+                path,
+            };
+            check("POST", &format!("/a/{path}"), &cursor(open));
+            check(
+                "DELETE",
+                &format!("/{path}"),
+                &cursor(Cursor::ClosePit { path }),
+            );
+        }
         for path in [
             "/a/_doc/1",
             "/_mget",
@@ -139,6 +184,10 @@ mod tests {
             ("PUT", "/a/_search"),
             ("DELETE", "/a/_search"),
             ("DELETE", "/_search/scroll/_all"),
+            ("DELETE", "/_search/point_in_time/_all"),
+            ("GET", "/_search/point_in_time/_all"),
+            ("DELETE", "/a/_pit"),
+            ("POST", "/_pit"),
             ("POST", "/a/_doc/1"),
             ("POST", "/a/_doc"),
             ("PUT", "/a"),

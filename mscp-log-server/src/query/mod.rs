@@ -5,9 +5,11 @@
 //! harmless, and its answer is rebuilt the same way (see [`restricted`]).
 
 mod answer;
+mod cursor;
 mod endpoint;
 mod indices;
 mod restricted;
+mod seal;
 mod turns;
 
 #[cfg(test)]
@@ -25,6 +27,8 @@ use mscp_log_core::access::Visible;
 use crate::config;
 use crate::store::Store;
 use endpoint::Endpoint;
+use restricted::Fault;
+pub use seal::Sealing;
 use turns::Turns;
 
 /// Headers of a request that the store may see. No credential is among them,
@@ -55,6 +59,7 @@ const NOT_FROM_THE_STORE: [HeaderName; 8] = [
 pub struct Region {
     name: String,
     store: Arc<dyn Store>,
+    sealing: Arc<Sealing>,
     turns: Turns,
     max_body_bytes: usize,
     max_expression_bytes: usize,
@@ -90,6 +95,9 @@ pub struct Ask {
     /// Whether they may make the same request without an index in its path, so
     /// that it is no matter which indices its body names.
     pub everywhere: bool,
+    /// Whether they may search all indices, so that it is no matter which ones
+    /// a scroll or a point in time was opened with.
+    pub searches_all: bool,
 }
 
 /// Why a request does not go to the store.
@@ -131,11 +139,17 @@ pub struct Answered {
 impl Region {
     /// A region of this name over its store.
     #[must_use]
-    pub fn new(name: impl Into<String>, store: Arc<dyn Store>, limits: &config::Search) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        store: Arc<dyn Store>,
+        limits: &config::Search,
+        sealing: Arc<Sealing>,
+    ) -> Self {
         let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
             name: name.into(),
             store,
+            sealing,
             turns: Turns::new(bytes(limits.max_concurrent_per_subject)),
             max_body_bytes: bytes(limits.max_body_bytes),
             max_expression_bytes: bytes(limits.max_expression_bytes),
@@ -172,6 +186,7 @@ impl Region {
                             path(&ask.segments)
                         )))
                     }
+                    Visible::All if !ask.searches_all => self.some(endpoint, ask, &mut read).await,
                     Visible::All => self.pass(ask).await,
                     Visible::Restricted(_) => self.restricted(endpoint, ask, &mut read).await,
                 };
@@ -187,6 +202,31 @@ impl Region {
             }
         };
         Answered { response, read }
+    }
+
+    /// For one who may see all of some indices: as it is, but for the ids of
+    /// scrolls and points in time, which would open others to them.
+    async fn some(
+        &self,
+        endpoint: Endpoint,
+        ask: Ask,
+        read: &mut Option<Read>,
+    ) -> Result<Response<Body>, Refusal> {
+        let scrolls = ask
+            .parameters
+            .as_deref()
+            .is_some_and(|parameters| parameters.contains("scroll"));
+        let answered = match endpoint {
+            Endpoint::Cursor(endpoint) => {
+                let answered = self.cursor(endpoint, ask, read).await;
+                // What is not restricted is not audited as if it were.
+                *read = None;
+                answered
+            }
+            Endpoint::Search(_) if scrolls => self.first_page_of_some(ask).await,
+            _ => return self.pass(ask).await,
+        };
+        answered.or_else(Fault::answer)
     }
 
     /// To the store and back, streamed.
@@ -218,6 +258,19 @@ impl Region {
         }
         Ok(response)
     }
+}
+
+/// The value of a parameter, percent-encoded.
+fn encoded(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~*,".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 /// The path of a request to the store, written again from its segments.

@@ -15,8 +15,13 @@ use mscp_log_core::query::ast::Search;
 use mscp_log_core::query::{Header, Msearch, QueryError, Refused};
 use serde_json::{Value, json};
 
+use super::answer::{NotShown, Shown};
+use super::cursor::{gone, invalid};
 use super::endpoint::Endpoint;
-use super::{Ask, NOT_FROM_THE_STORE, Read, Refusal, Region, answer, indices, json, request};
+use super::seal::{Cursor, Holder, Kind};
+use super::{
+    Ask, NOT_FROM_THE_STORE, Read, Refusal, Region, answer, encoded, indices, json, request,
+};
 
 /// Parameters that say how an answer is written, and nothing of what is in it.
 const OF_THE_FORM: [&str; 5] = [
@@ -28,12 +33,29 @@ const OF_THE_FORM: [&str; 5] = [
 ];
 
 /// The most bytes of the store's answer that are read to be written again.
-const MAX_ANSWER: usize = 256 * 1024 * 1024;
+pub(super) const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
 /// Why a restricted request is not answered from the store.
-enum Fault {
+pub(super) enum Fault {
     Refusal(Refusal),
     Query(QueryError),
+    /// With a status and a body of ours.
+    Answer(StatusCode, String),
+}
+
+impl Fault {
+    /// As it is answered.
+    pub(super) fn answer(self) -> Result<Response<Body>, Refusal> {
+        match self {
+            Self::Refusal(refusal) => Err(refusal),
+            Self::Answer(status, body) => Ok(json(status, body)),
+            Self::Query(error) => {
+                let status =
+                    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+                Ok(json(status, error.to_json().to_string()))
+            }
+        }
+    }
 }
 
 impl From<Refused> for Fault {
@@ -72,15 +94,9 @@ impl Region {
         ask: Ask,
         read: &mut Option<Read>,
     ) -> Result<Response<Body>, Refusal> {
-        match self.restricted_answer(endpoint, ask, read).await {
-            Ok(response) => Ok(response),
-            Err(Fault::Refusal(refusal)) => Err(refusal),
-            Err(Fault::Query(error)) => {
-                let status =
-                    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-                Ok(json(status, error.to_json().to_string()))
-            }
-        }
+        self.restricted_answer(endpoint, ask, read)
+            .await
+            .or_else(Fault::answer)
     }
 
     async fn restricted_answer(
@@ -116,22 +132,9 @@ impl Region {
                         .to_string(),
                 ))
             }
-            Endpoint::Search(index) => {
-                let parameters = parameters(&ask)?;
-                let body = self.whole_body(ask).await?;
-                let names: Vec<String> = index.into_iter().collect();
-                let search = Search::parse(&body, &parameters)?
-                    .restrict_within(&visible, indices::filter(&names)?)?;
-                *read = Some(Read { indices: names });
-                self.ask_store(
-                    "/_search",
-                    &form_of(&parameters),
-                    search.emit(),
-                    answer::search,
-                )
-                .await
-            }
+            Endpoint::Search(index) => self.restricted_search(index, ask, &visible, read).await,
             Endpoint::Count(index) => {
+                let (subject, all) = (ask.subject.clone(), ask.visible.clone());
                 let parameters = parameters(&ask)?;
                 let body = self.whole_body(ask).await?;
                 let names: Vec<String> = index.into_iter().collect();
@@ -142,54 +145,13 @@ impl Region {
                     query: search.query,
                     ..Search::default()
                 };
-                self.ask_store(
-                    "/_count",
-                    &form_of(&parameters),
-                    only_query.emit(),
-                    answer::search,
-                )
-                .await
+                let form = form_of(&parameters) + ANY_INDICES;
+                let (body, holder) = (only_query.emit(), self.holder(&subject, &all));
+                self.ask_store("/_count", &form, body, &holder, &[Shown::default()])
+                    .await
             }
-            Endpoint::Msearch(index) => {
-                let parameters = parameters(&ask)?;
-                // It has no query of its own, so these are only looked at.
-                Search::parse_count(b"", &parameters)?;
-                if let Some((name, _)) = parameters
-                    .iter()
-                    .find(|(name, _)| matches!(name.as_str(), "q" | "source"))
-                {
-                    let reason = format!("request contains unrecognized parameter: [{name}]");
-                    return Err(QueryError::argument(reason).into());
-                }
-                let mut msearch = Msearch::parse(&self.whole_body(ask).await?)?;
-                let mut named = Vec::new();
-                for (header, search) in &mut msearch.searches {
-                    let names = if header.index.is_empty() {
-                        index.iter().cloned().collect()
-                    } else {
-                        header.index.clone()
-                    };
-                    *search = search.restrict_within(&visible, indices::filter(&names)?)?;
-                    *header = Header {
-                        ignore_unavailable: Some(true),
-                        allow_no_indices: Some(true),
-                        ..Header::default()
-                    };
-                    named.push(names.join(","));
-                }
-                *read = Some(Read { indices: named });
-                self.ask_store(
-                    "/_msearch",
-                    &form_of(&parameters),
-                    msearch.emit(),
-                    answer::msearch,
-                )
-                .await
-            }
-            Endpoint::Cursor => Err(QueryError::argument(
-                "scrolls and points in time are not supported by this store",
-            )
-            .into()),
+            Endpoint::Msearch(index) => self.restricted_msearch(index, ask, &visible, read).await,
+            Endpoint::Cursor(endpoint) => self.cursor(endpoint, ask, read).await,
             Endpoint::Other | Endpoint::Change => {
                 let path = super::path(&ask.segments);
                 let reason = format!("{} {path} is not open to a restricted token", ask.method);
@@ -198,8 +160,126 @@ impl Region {
         }
     }
 
+    async fn restricted_search(
+        &self,
+        index: Option<String>,
+        ask: Ask,
+        visible: &[Restriction],
+        read: &mut Option<Read>,
+    ) -> Result<Response<Body>, Fault> {
+        let (subject, all) = (ask.subject.clone(), ask.visible.clone());
+        let holder = self.holder(&subject, &all);
+        let mut parameters = parameters(&ask)?;
+        let scroll = parameters
+            .iter()
+            .position(|(name, _)| name == "scroll")
+            .map(|place| parameters.remove(place).1);
+        let body = self.whole_body(ask).await?;
+        let mut search = Search::parse(&body, &parameters)?;
+        let mut names: Vec<String> = index.into_iter().collect();
+        let mut form = form_of(&parameters);
+        match &scroll {
+            Some(_) if search.pit.is_some() => {
+                return Err(invalid(
+                    "using [point in time] is not allowed in a scroll context",
+                ));
+            }
+            Some(time) => {
+                form.push_str("&scroll=");
+                form.push_str(&encoded(time));
+                form.push_str(ANY_INDICES);
+            }
+            None if search.pit.is_some() => {
+                names = self.open_sealed(&mut search, names, &holder)?
+            }
+            None => form.push_str(ANY_INDICES),
+        }
+        let search = search.restrict_within(visible, indices::filter(&names)?)?;
+        *read = Some(Read {
+            indices: names.clone(),
+        });
+        let shown = [Shown {
+            keys: search.sort.len(),
+            indices: names,
+        }];
+        self.ask_store("/_search", &form, search.emit(), &holder, &shown)
+            .await
+    }
+
+    async fn restricted_msearch(
+        &self,
+        index: Option<String>,
+        ask: Ask,
+        visible: &[Restriction],
+        read: &mut Option<Read>,
+    ) -> Result<Response<Body>, Fault> {
+        let (subject, all) = (ask.subject.clone(), ask.visible.clone());
+        let holder = self.holder(&subject, &all);
+        let parameters = parameters(&ask)?;
+        // It has no query of its own, so these are only looked at.
+        Search::parse_count(b"", &parameters)?;
+        if let Some((name, _)) = parameters
+            .iter()
+            .find(|(name, _)| matches!(name.as_str(), "q" | "source"))
+        {
+            let reason = format!("request contains unrecognized parameter: [{name}]");
+            return Err(QueryError::argument(reason).into());
+        }
+        let mut msearch = Msearch::parse(&self.whole_body(ask).await?)?;
+        let mut shown = Vec::new();
+        for (header, search) in &mut msearch.searches {
+            let mut names = if header.index.is_empty() {
+                index.iter().cloned().collect()
+            } else {
+                header.index.clone()
+            };
+            *header = Header::default();
+            if search.pit.is_some() {
+                names = self.open_sealed(search, names, &holder)?;
+            } else {
+                header.ignore_unavailable = Some(true);
+                header.allow_no_indices = Some(true);
+            }
+            *search = search.restrict_within(visible, indices::filter(&names)?)?;
+            shown.push(Shown {
+                keys: search.sort.len(),
+                indices: names,
+            });
+        }
+        *read = Some(Read {
+            indices: shown.iter().map(|one| one.indices.join(",")).collect(),
+        });
+        let form = form_of(&parameters);
+        self.ask_store("/_msearch", &form, msearch.emit(), &holder, &shown)
+            .await
+    }
+
+    /// Put the store's id of the point in time into the search; the indices
+    /// that it was opened with.
+    fn open_sealed(
+        &self,
+        search: &mut Search,
+        names: Vec<String>,
+        holder: &Holder<'_>,
+    ) -> Result<Vec<String>, Fault> {
+        if !names.is_empty() {
+            return Err(invalid(
+                "[indices] cannot be used with point in time. Do not specify any index with point in time.",
+            ));
+        }
+        let Some(pit) = &mut search.pit else {
+            return Ok(names);
+        };
+        let opened = self
+            .sealing
+            .open(holder, Kind::PointInTime, &pit.id)
+            .ok_or_else(gone)?;
+        pit.id = opened.id;
+        Ok(opened.indices)
+    }
+
     /// The body, unpacked, if it may be read as JSON.
-    async fn whole_body(&self, ask: Ask) -> Result<Bytes, Fault> {
+    pub(super) async fn whole_body(&self, ask: Ask) -> Result<Bytes, Fault> {
         let limit = self.max_expression_bytes;
         let too_large = || Fault::Refusal(Refusal::TooLarge(limit));
         let header = |name| ask.headers.get(name).map(HeaderValue::to_str);
@@ -270,12 +350,13 @@ impl Region {
     }
 
     /// Ask the store, and write its answer again.
-    async fn ask_store(
+    pub(super) async fn ask_store(
         &self,
         path: &str,
         form: &str,
         body: String,
-        rewrite: fn(&str, &str) -> Result<String, serde_json::Error>,
+        holder: &Holder<'_>,
+        shown: &[Shown],
     ) -> Result<Response<Body>, Fault> {
         let mut headers = HeaderMap::new();
         let json_type = HeaderValue::from_static("application/json");
@@ -289,11 +370,7 @@ impl Region {
                 json_type
             },
         );
-        let mut parameters = form.to_owned();
-        if !is_lines {
-            parameters.push_str("&ignore_unavailable=true&allow_no_indices=true");
-        }
-        let parameters = parameters.trim_start_matches('&');
+        let parameters = form.trim_start_matches('&');
         let response = self
             .store
             .call(request(
@@ -318,15 +395,31 @@ impl Region {
         if status != StatusCode::OK {
             return Ok(json(status, answer::error(text, status, &body)));
         }
-        match rewrite(text, &body) {
+        let seal = |kind: Kind, id: &str, shown: &Shown| {
+            let cursor = Cursor {
+                id: id.to_owned(),
+                indices: shown.indices.clone(),
+                keys: shown.keys,
+            };
+            self.sealing.seal(holder, kind, &cursor)
+        };
+        let written = match shown {
+            [shown] if !is_lines => answer::search(text, shown, &seal),
+            _ => answer::msearch(text, &body, shown, &seal),
+        };
+        match written {
             Ok(answer) => Ok(json(StatusCode::OK, answer)),
-            Err(_) => unreadable(),
+            Err(NotShown::Partial) => Ok(json(StatusCode::SERVICE_UNAVAILABLE, answer::partial())),
+            Err(NotShown::Form) => unreadable(),
         }
     }
 }
 
+/// A restricted search runs over all indices, those too that are not there.
+const ANY_INDICES: &str = "&ignore_unavailable=true&allow_no_indices=true";
+
 /// The parameters of the URL, decoded.
-fn parameters(ask: &Ask) -> Result<Vec<(String, String)>, Fault> {
+pub(super) fn parameters(ask: &Ask) -> Result<Vec<(String, String)>, Fault> {
     let Some(query) = ask.parameters.as_deref().filter(|query| !query.is_empty()) else {
         return Ok(Vec::new());
     };
@@ -339,8 +432,8 @@ fn parameters(ask: &Ask) -> Result<Vec<(String, String)>, Fault> {
     }
 }
 
-/// The parameters that go on, encoded.
-fn form_of(parameters: &[(String, String)]) -> String {
+/// The parameters that go on, encoded, each behind an `&`.
+pub(super) fn form_of(parameters: &[(String, String)]) -> String {
     let mut form = String::new();
     for (name, value) in parameters
         .iter()
@@ -349,13 +442,7 @@ fn form_of(parameters: &[(String, String)]) -> String {
         form.push('&');
         form.push_str(name);
         form.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.~*,".contains(&byte) {
-                form.push(char::from(byte));
-            } else {
-                form.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        form.push_str(&encoded(value));
     }
     form
 }

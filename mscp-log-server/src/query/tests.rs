@@ -92,7 +92,12 @@ fn ask(visible: Visible, method: &str, uri: &str, body: &str) -> Ask {
         visible,
         write: false,
         everywhere: true,
+        searches_all: true,
     }
+}
+
+fn sealing() -> Arc<Sealing> {
+    Arc::new(Sealing::new(b"shared by all replicas"))
 }
 
 async fn text(response: Response<Body>) -> String {
@@ -104,7 +109,8 @@ async fn text(response: Response<Body>) -> String {
 
 fn over(store: Memory) -> (Arc<Memory>, Region) {
     let store = Arc::new(store);
-    (Arc::clone(&store), Region::new("local", store, &limits()))
+    let region = Region::new("local", Arc::clone(&store) as _, &limits(), sealing());
+    (store, region)
 }
 
 const RESTRICTION: &str = r#"{"bool":{"filter":[{"terms":{"namespace":["shop"]}}]}}"#;
@@ -241,11 +247,44 @@ async fn what_a_restricted_token_may_not_do_never_reaches_the_store() {
             "",
             400,
         ),
-        ("GET", "/_search?scroll=1m", "", 400),
         ("GET", "/_search?nonsense=1", "", 400),
         ("POST", "/_search/scroll", "{}", 400),
         ("POST", "/a/_pit", "", 400),
+        (
+            "POST",
+            "/a/_pit?keep_alive=1m&preference=x&nonsense=1",
+            "",
+            400,
+        ),
+        (
+            "POST",
+            "/a/_pit?keep_alive=1m",
+            r#"{"index_filter":{"match_all":{}}}"#,
+            403,
+        ),
+        ("POST", "/other:a/_pit?keep_alive=1m", "", 403),
         ("DELETE", "/_pit", "{}", 400),
+        (
+            "DELETE",
+            "/_search/scroll",
+            r#"{"scroll_id":["_all"]}"#,
+            403,
+        ),
+        ("POST", "/_search/scroll", r#"{"scroll_id":"raw"}"#, 404),
+        ("GET", "/_search/scroll/raw?scroll=1m", "", 404),
+        ("DELETE", "/_search/scroll", r#"{"scroll_id":"raw"}"#, 404),
+        ("DELETE", "/_pit", r#"{"id":"raw"}"#, 404),
+        (
+            "DELETE",
+            "/_search/point_in_time",
+            r#"{"pit_id":["raw"]}"#,
+            404,
+        ),
+        ("GET", "/_search/point_in_time/_all", "", 403),
+        ("POST", "/_search", r#"{"slice":{"id":0,"max":2}}"#, 403),
+        ("POST", "/a/_search", r#"{"pit":{"id":"x"}}"#, 400),
+        ("POST", "/_search?scroll=1m", r#"{"pit":{"id":"x"}}"#, 400),
+        ("POST", "/_msearch", "{}\n{\"pit\":{\"id\":\"x\"}}\n", 404),
         ("POST", "/_search", r#"{"aggs":{"a":{"global":{}}}}"#, 403),
         (
             "POST",
@@ -253,7 +292,7 @@ async fn what_a_restricted_token_may_not_do_never_reaches_the_store() {
             r#"{"query":{"terms":{"pod":{"index":"a","id":"1","path":"p"}}}}"#,
             403,
         ),
-        ("POST", "/_search", r#"{"pit":{"id":"x"}}"#, 400),
+        ("POST", "/_search", r#"{"pit":{"id":"x"}}"#, 404),
         ("POST", "/_search", r#"{"query":{"nonsense":{}}}"#, 400),
         ("POST", "/_count", r#"{"query":{"more_like_this":{}}}"#, 403),
         (
@@ -558,6 +597,7 @@ mod embedded {
                 max_concurrent_per_subject: 64,
                 ..limits()
             },
+            sealing(),
         );
         let mut lines = String::new();
         for (id, document) in documents {
