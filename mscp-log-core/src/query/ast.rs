@@ -456,7 +456,7 @@ pub enum AggregationKind {
     Filter(Box<Query>),
     /// `filters`
     Filters {
-        /// Named ones, or unnamed (`keyed` false) with empty names.
+        /// Named ones, or unnamed with empty names, which are never keyed.
         filters: Vec<(String, Query)>,
         /// Whether the answer is an object by name.
         keyed: bool,
@@ -487,6 +487,8 @@ pub enum AggregationKind {
         percents: Option<Vec<Number>>,
         /// Whether the answer is an object.
         keyed: Option<bool>,
+        /// How values are kept while they are counted.
+        tdigest: Option<Tdigest>,
     },
     /// `stats`
     Stats(Metric),
@@ -509,6 +511,15 @@ pub enum AggregationKind {
     ValueCount(Metric),
     /// `top_hits`: the parts of a search that choose hits
     TopHits(Box<Search>),
+}
+
+/// `tdigest` of `percentiles`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Tdigest {
+    /// How much is kept, from 0 on; default 100.
+    pub compression: Option<Number>,
+    /// `default` or `high_accuracy`.
+    pub execution_hint: Option<String>,
 }
 
 /// The field of a metric.
@@ -684,6 +695,8 @@ pub struct CompositeSource {
     pub order: Option<Order>,
     /// Whether documents without a value make a `null`.
     pub missing_bucket: Option<bool>,
+    /// Where that `null` comes: `first`, `last` or `default`.
+    pub missing_order: Option<String>,
 }
 
 /// What the values of a composite source are.

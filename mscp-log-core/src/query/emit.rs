@@ -527,12 +527,13 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
             other_bucket_key,
             other_bucket,
         } => into.object("filters", |into| {
-            if *keyed {
+            if *keyed || filters.iter().any(|(name, _)| !name.is_empty()) {
                 into.object("filters", |into| {
                     filters
                         .iter()
                         .for_each(|(name, inner)| query(into.key(name), inner));
                 });
+                into.flag("keyed", (!*keyed).then_some(false));
             } else {
                 list(into.key("filters"), filters, |out, (_, inner)| {
                     query(out, inner);
@@ -558,6 +559,7 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
             metric: inner,
             percents,
             keyed,
+            tdigest,
         } => into.object("percentiles", |into| {
             metric(into, inner);
             if let Some(percents) = percents {
@@ -566,6 +568,12 @@ fn kind(into: &mut Object<'_>, from: &AggregationKind) {
                 });
             }
             into.flag("keyed", *keyed);
+            if let Some(tdigest) = tdigest {
+                into.object("tdigest", |into| {
+                    into.number("compression", tdigest.compression.as_ref());
+                    into.text("execution_hint", tdigest.execution_hint.as_deref());
+                });
+            }
         }),
         AggregationKind::Stats(inner) => into.object("stats", |into| metric(into, inner)),
         AggregationKind::ExtendedStats {
@@ -703,6 +711,7 @@ fn composite_source(into: &mut Object<'_>, from: &CompositeSource) {
     let rest = |into: &mut Object<'_>| {
         into.text("order", from.order.map(order_name));
         into.flag("missing_bucket", from.missing_bucket);
+        into.text("missing_order", from.missing_order.as_deref());
     };
     match &from.kind {
         CompositeKind::Terms { field } => into.object("terms", |into| {

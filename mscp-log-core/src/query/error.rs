@@ -19,7 +19,24 @@ pub struct QueryError {
     /// refused because it uses one: under a restriction that is a refusal
     /// (403) and not a mistake (400).
     pub sees_past_a_filter: Option<String>,
+    /// What Elasticsearch wraps it in.
+    pub(super) around: Around,
 }
+
+/// What stands around an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Around {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The object whose setting is wrong, in these words.
+    Object(String),
+    /// The search phase, because a shard would find it.
+    Shards,
+}
+
+/// The type of errors in an object's settings; the place is in the reason.
+const X_CONTENT: &str = "x_content_parse_exception";
 
 impl QueryError {
     /// `parsing_exception`: a body that is not in the grammar.
@@ -34,6 +51,12 @@ impl QueryError {
         Self::of_kind("illegal_argument_exception", reason)
     }
 
+    /// `x_content_parse_exception`: settings that an object does not have.
+    #[must_use]
+    pub(super) fn x_content(reason: impl Into<String>) -> Self {
+        Self::of_kind(X_CONTENT, reason)
+    }
+
     /// An error of any type.
     #[must_use]
     pub fn of_kind(kind: &'static str, reason: impl Into<String>) -> Self {
@@ -43,6 +66,7 @@ impl QueryError {
             line: None,
             col: None,
             sees_past_a_filter: None,
+            around: Around::Nothing,
         }
     }
 
@@ -51,6 +75,20 @@ impl QueryError {
         if self.col.is_none() {
             self.col = Some(byte);
         }
+        self
+    }
+
+    /// The same in the setting `field` of the object `what`, which begins at `byte`.
+    pub(super) fn within(mut self, what: &str, field: &str, byte: usize) -> Self {
+        if self.around != Around::Shards {
+            self.around = Around::Object(format!("[{what}] failed to parse field [{field}]"));
+        }
+        self.at(byte)
+    }
+
+    /// The same as a shard would find it.
+    pub(super) fn by_shards(mut self) -> Self {
+        self.around = Around::Shards;
         self
     }
 
@@ -76,16 +114,60 @@ impl QueryError {
         400
     }
 
+    /// `error.type` of the answer.
+    #[must_use]
+    pub fn outer_kind(&self) -> &'static str {
+        match self.around {
+            Around::Nothing => self.kind,
+            Around::Object(_) => X_CONTENT,
+            Around::Shards => "search_phase_execution_exception",
+        }
+    }
+
     /// The body of the answer, in Elasticsearch's form.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut cause = json!({"type": self.kind, "reason": self.reason});
-        if let (Some(line), Some(col)) = (self.line, self.col) {
+        let place = self.line.zip(self.col);
+        let placed = |reason: &str| match place {
+            Some((line, col)) => format!("[{line}:{col}] {reason}"),
+            None => reason.to_owned(),
+        };
+        let mut cause = if self.kind == X_CONTENT {
+            json!({"type": self.kind, "reason": placed(&self.reason)})
+        } else {
+            json!({"type": self.kind, "reason": self.reason})
+        };
+        if let (Some((line, col)), "parsing_exception") = (place, self.kind) {
             cause["line"] = json!(line);
             cause["col"] = json!(col);
         }
-        let mut error = cause.clone();
-        error["root_cause"] = json!([cause]);
+        let error = match &self.around {
+            Around::Nothing => {
+                let mut error = cause.clone();
+                error["root_cause"] = json!([cause]);
+                error
+            }
+            Around::Object(reason) => {
+                let mut error = json!({"type": X_CONTENT, "reason": placed(reason)});
+                // Only its own exceptions are roots to Elasticsearch, not Java's.
+                let own = matches!(
+                    self.kind,
+                    X_CONTENT | "parsing_exception" | "parse_exception"
+                );
+                error["root_cause"] = json!([if own { cause.clone() } else { error.clone() }]);
+                error["caused_by"] = cause;
+                error
+            }
+            Around::Shards => json!({
+                "type": self.outer_kind(),
+                "reason": "all shards failed",
+                "phase": "query",
+                "grouped": true,
+                "failed_shards": [{"shard": 0, "reason": cause}],
+                "root_cause": [cause],
+                "caused_by": cause,
+            }),
+        };
         json!({"error": error, "status": self.status()})
     }
 }

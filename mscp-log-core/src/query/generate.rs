@@ -5,7 +5,7 @@
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
 use super::ast::*;
 use super::parse_query::query_string_tree;
@@ -309,7 +309,12 @@ fn leaf() -> BoxedStrategy<Clause> {
         (
             matching(),
             vec(field(), 0..3),
-            of(select(vec!["best_fields", "phrase", "most_fields"]))
+            of(select(vec![
+                "best_fields",
+                "phrase",
+                "most_fields",
+                "cross_fields"
+            ]))
         )
             .prop_map(|(mut matching, fields, kind)| {
                 matching.field.clear();
@@ -408,6 +413,19 @@ fn order() -> BoxedStrategy<Order> {
 fn bounds() -> BoxedStrategy<Bounds> {
     (of(date()), of(date()))
         .prop_map(|(min, max)| Bounds { min, max })
+        .boxed()
+}
+
+/// Of numbers the lowest comes first.
+fn number_bounds() -> BoxedStrategy<Bounds> {
+    (of(-3i64..5), of(5i64..9))
+        .prop_map(|(min, max)| {
+            let number = |bound: i64| Scalar::Number(Number(bound.to_string()));
+            Bounds {
+                min: min.map(number),
+                max: max.map(number),
+            }
+        })
         .boxed()
 }
 
@@ -515,14 +533,14 @@ fn composite() -> BoxedStrategy<Composite> {
             }))
         ),
     ];
-    let source =
-        (source, of(order()), of(any::<bool>())).prop_map(|(kind, order, missing_bucket)| {
-            CompositeSource {
-                kind,
-                order,
-                missing_bucket,
-            }
-        });
+    let source = (source, of(order()), of(any::<bool>()), any::<bool>()).prop_map(
+        |(kind, order, missing_bucket, last)| CompositeSource {
+            kind,
+            order,
+            missing_bucket,
+            missing_order: (last && missing_bucket == Some(true)).then(|| "last".to_owned()),
+        },
+    );
     (of(1u64..20), vec(source, 1..3), of(nullable()))
         .prop_map(|(size, sources, after)| Composite {
             size,
@@ -540,9 +558,15 @@ fn bucket_kind() -> BoxedStrategy<AggregationKind> {
     prop_oneof![
         terms().prop_map(AggregationKind::Terms),
         date_histogram().prop_map(AggregationKind::DateHistogram),
-        (field(), positive(), of(0u64..2), of(bounds()), orders()).prop_map(
-            |(field, interval, min_doc_count, extended_bounds, order)| AggregationKind::Histogram(
-                Histogram {
+        (
+            field(),
+            positive(),
+            of(0u64..2),
+            of(number_bounds()),
+            orders()
+        )
+            .prop_map(|(field, interval, min_doc_count, extended_bounds, order)| {
+                AggregationKind::Histogram(Histogram {
                     field,
                     interval,
                     offset: None,
@@ -553,9 +577,8 @@ fn bucket_kind() -> BoxedStrategy<AggregationKind> {
                     keyed: None,
                     order,
                     format: None,
-                }
-            )
-        ),
+                })
+            }),
         ranges().prop_map(AggregationKind::Range),
         ranges().prop_map(AggregationKind::DateRange),
         query().prop_map(|query| AggregationKind::Filter(Box::new(query))),
@@ -583,15 +606,26 @@ fn metric_kind() -> BoxedStrategy<AggregationKind> {
                 precision_threshold,
             }
         }),
-        (metric(), of(vec(positive(), 1..3)), of(any::<bool>())).prop_map(
-            |(metric, percents, keyed)| {
+        (
+            metric(),
+            of(subsequence(vec!["0", "2.5", "50", "1e2"], 1..4)),
+            of(any::<bool>()),
+            of(of(positive()))
+        )
+            .prop_map(|(metric, percents, keyed, compression)| {
                 AggregationKind::Percentiles {
                     metric,
-                    percents,
+                    percents: percents.map(|list| {
+                        let numbers = list.into_iter().map(|text| Number(text.to_owned()));
+                        numbers.collect()
+                    }),
                     keyed,
+                    tdigest: compression.map(|compression| Tdigest {
+                        compression,
+                        execution_hint: None,
+                    }),
                 }
-            }
-        ),
+            }),
         metric().prop_map(AggregationKind::Stats),
         (metric(), of(positive()))
             .prop_map(|(metric, sigma)| AggregationKind::ExtendedStats { metric, sigma }),
@@ -702,7 +736,7 @@ fn settings() -> BoxedStrategy<HighlightSettings> {
 /// Any search.
 pub(super) fn search() -> BoxedStrategy<Search> {
     let hits = (
-        of(vec(nullable(), 0..3)),
+        of(vec(nullable(), 1..3)),
         of(0u64..100),
         of(0u64..100),
         of(source()),

@@ -99,7 +99,14 @@ pub(super) enum Whole {
 
 /// The error for a name that `what` does not have.
 pub(super) fn unknown(what: &str, name: &str, value: &Value) -> QueryError {
-    let error = value.error(format!("[{what}] unknown field [{name}]"));
+    seeing_past(
+        name,
+        value.error(format!("[{what}] unknown field [{name}]")),
+    )
+}
+
+/// `error`, marked where `name` is one of those that see past a filter.
+pub(super) fn seeing_past(name: &str, error: QueryError) -> QueryError {
     if SEEING_PAST.contains(&name) {
         error.seeing_past(name)
     } else {
@@ -145,6 +152,11 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
                     .into_iter()
                     .map(|value| value.scalar("search_after"))
                     .collect::<Result<Vec<_>>>()?;
+                if after.is_empty() {
+                    return Err(QueryError::argument(
+                        "Values must contains at least one value.",
+                    ));
+                }
                 search.search_after = Some(after);
             }
             ("track_total_hits", Whole::Search) => {
@@ -258,7 +270,7 @@ pub(super) fn sort(value: Value) -> Result<Vec<SortKey>> {
                     keys.push(sort_key_with(&field, settings)?);
                 }
             }
-            _ => return Err(entry.error("malformed sort format, within the sort array, an object, or an actual string are allowed")),
+            _ => return Err(QueryError::argument("malformed sort format, within the sort array, an object, or an actual string are allowed").at(entry.at)),
         }
     }
     Ok(keys)
@@ -285,20 +297,60 @@ fn sort_key_with(field: &str, settings: Value) -> Result<SortKey> {
         key.order = Some(order(&settings)?);
         return Ok(key);
     }
-    for (name, value) in settings.object(field)? {
-        match name.as_str() {
+    object_settings("field_sort", settings, &mut |name, value| {
+        match name {
             "order" => key.order = Some(order(&value)?),
-            "missing" => key.missing = value.optional_scalar("missing")?,
-            "unmapped_type" => key.unmapped_type = Some(value.text("unmapped_type")?),
-            "mode" => key.mode = Some(value.text("mode")?),
-            "format" => key.format = Some(value.text("format")?),
-            "numeric_type" => key.numeric_type = Some(value.text("numeric_type")?),
+            "missing" => key.missing = value.optional_scalar(name)?,
+            "unmapped_type" => key.unmapped_type = Some(value.text(name)?),
+            "mode" => {
+                key.mode = Some(one_of(
+                    value,
+                    "Unknown SortMode",
+                    &["min", "max", "sum", "avg", "median"],
+                )?);
+            }
+            "format" => key.format = Some(value.text(name)?),
+            "numeric_type" => {
+                key.numeric_type = Some(one_of(
+                    value,
+                    "invalid value for [numeric_type], must be [long, double, date, date_nanos], got",
+                    &["long", "double", "date", "date_nanos"],
+                )?);
+            }
             // Kibana sends it beside `unmapped_type`; it says the default.
             "ignore_unmapped" if matches!(value.kind, Kind::Bool(false)) => {}
-            _ => return Err(unknown("field_sort", &name, &value)),
+            _ => return Ok(Some(value)),
+        }
+        Ok(None)
+    })?;
+    Ok(key)
+}
+
+/// One of `words`, without regard to case.
+fn one_of(value: Value, otherwise: &str, words: &[&str]) -> Result<String> {
+    let at = value.at;
+    let word = value.text("value")?.to_ascii_lowercase();
+    if words.contains(&word.as_str()) {
+        return Ok(word);
+    }
+    Err(QueryError::argument(format!("{otherwise} [{word}]")).at(at))
+}
+
+/// What takes a setting; one that it does not know comes back.
+pub(super) type Take<'a> = &'a mut dyn FnMut(&str, Value) -> Result<Option<Value>>;
+
+/// The settings of the object `what`, each given to `take`. Their errors are
+/// those of the object, as Elasticsearch has it where it reads one as a whole.
+pub(super) fn object_settings(what: &str, body: Value, take: Take<'_>) -> Result<()> {
+    for (key, value) in body.object(what)? {
+        let at = value.at;
+        let left = take(&key, value).map_err(|error| error.within(what, &key, at))?;
+        if left.is_some() {
+            let reason = format!("[{what}] unknown field [{key}]");
+            return Err(seeing_past(&key, QueryError::x_content(reason).at(at)));
         }
     }
-    Ok(key)
+    Ok(())
 }
 
 /// `asc` or `desc`.
@@ -306,7 +358,7 @@ pub(super) fn order(value: &Value) -> Result<Order> {
     match &value.kind {
         Kind::String(text) if text.eq_ignore_ascii_case("asc") => Ok(Order::Asc),
         Kind::String(text) if text.eq_ignore_ascii_case("desc") => Ok(Order::Desc),
-        _ => Err(value.error("[order] must be [asc] or [desc]")),
+        _ => Err(QueryError::argument("[order] must be [asc] or [desc]").at(value.at)),
     }
 }
 
@@ -377,25 +429,29 @@ fn text_of(scalar: Scalar) -> Option<String> {
 
 fn highlight(value: Value) -> Result<Highlight> {
     let mut highlight = Highlight::default();
-    for (name, value) in value.object("highlight")? {
+    object_settings("highlight", value, &mut |name, value| {
         if name != "fields" {
-            highlight_setting(&mut highlight.settings, &name, value)?;
-            continue;
+            return highlight_setting(&mut highlight.settings, name, value);
         }
         for entry in value.list() {
             for (field, settings) in entry.object("fields")? {
                 let mut own = HighlightSettings::default();
-                for (name, value) in settings.object(&field)? {
-                    highlight_setting(&mut own, &name, value)?;
-                }
+                object_settings("highlight_field", settings, &mut |name, value| {
+                    highlight_setting(&mut own, name, value)
+                })?;
                 highlight.fields.push((field, own));
             }
         }
-    }
+        Ok(None)
+    })?;
     Ok(highlight)
 }
 
-fn highlight_setting(settings: &mut HighlightSettings, name: &str, value: Value) -> Result<()> {
+fn highlight_setting(
+    settings: &mut HighlightSettings,
+    name: &str,
+    value: Value,
+) -> Result<Option<Value>> {
     match name {
         "pre_tags" => settings.pre_tags = Some(value.texts(name)?),
         "post_tags" => settings.post_tags = Some(value.texts(name)?),
@@ -409,7 +465,7 @@ fn highlight_setting(settings: &mut HighlightSettings, name: &str, value: Value)
         "highlight_query" => {
             settings.highlight_query = Some(Box::new(query(value, MAX_QUERY_DEPTH)?));
         }
-        _ => return Err(unknown("highlight", name, &value)),
+        _ => return Ok(Some(value)),
     }
-    Ok(())
+    Ok(None)
 }

@@ -2,12 +2,12 @@
 
 use super::ast::{
     Aggregation, AggregationKind, Bounds, Composite, CompositeKind, CompositeSource, DateHistogram,
-    Histogram, Metric, Number, Order, RangeAggregation, RangeBucket, Scalar, TermsAggregation,
-    TermsSelection,
+    Histogram, Metric, Number, Order, RangeAggregation, RangeBucket, Scalar, Tdigest,
+    TermsAggregation, TermsSelection,
 };
 use super::error::QueryError;
 use super::json::{Kind, Result, Value};
-use super::parse::{Whole, order, part, unknown};
+use super::parse::{Take, Whole, object_settings as settings, order, part, seeing_past};
 use super::parse_query::{MAX_QUERY_DEPTH, query};
 
 /// How deep aggregations may nest.
@@ -89,7 +89,7 @@ fn aggregation(name: &str, body: Value, depth: usize) -> Result<Aggregation> {
     let aggs = below.unwrap_or_default();
     if !aggs.is_empty() && is_metric(&kind) {
         let reason = format!("Aggregator [{name}] of type [{key}] cannot accept sub-aggregations");
-        return Err(QueryError::of_kind("aggregation_initialization_exception", reason).at(at));
+        return Err(QueryError::argument(reason).at(at));
     }
     Ok(Aggregation { kind, aggs, meta })
 }
@@ -121,12 +121,17 @@ fn kind(name: &str, body: Value) -> Result<AggregationKind> {
         "filters" => filters(body)?,
         "composite" => AggregationKind::Composite(composite(body)?),
         "missing" => {
-            let metric = metric(name, body, &mut no_more)?;
-            if metric.missing.is_some() || metric.format.is_some() {
-                return Err(QueryError::parsing("[missing] has nothing but a [field]"));
-            }
+            let at = body.at;
+            let mut field = None;
+            settings(name, body, &mut |key, value| {
+                match key {
+                    "field" => field = Some(value.text(key)?),
+                    _ => return Ok(Some(value)),
+                }
+                Ok(None)
+            })?;
             AggregationKind::Missing {
-                field: metric.field,
+                field: field_required(at, field)?,
             }
         }
         "cardinality" => {
@@ -135,7 +140,7 @@ fn kind(name: &str, body: Value) -> Result<AggregationKind> {
                 if key != "precision_threshold" {
                     return Ok(Some(value));
                 }
-                precision_threshold = Some(value.unsigned(key)?);
+                precision_threshold = Some(not_below(0, "precisionThreshold", value)?);
                 Ok(None)
             })?;
             AggregationKind::Cardinality {
@@ -151,7 +156,13 @@ fn kind(name: &str, body: Value) -> Result<AggregationKind> {
                 if key != "sigma" {
                     return Ok(Some(value));
                 }
-                sigma = Some(value.number(key)?);
+                let at = value.at;
+                let number = value.number(key)?;
+                if number.0.starts_with('-') && number.0.parse() != Ok(-0.0) {
+                    let reason = "[sigma] must be greater than or equal to 0";
+                    return Err(QueryError::argument(reason).at(at));
+                }
+                sigma = Some(number);
                 Ok(None)
             })?;
             AggregationKind::ExtendedStats { metric, sigma }
@@ -173,12 +184,10 @@ fn kind(name: &str, body: Value) -> Result<AggregationKind> {
     })
 }
 
-fn field_required(what: &str, at: usize, field: Option<String>) -> Result<String> {
-    field.filter(|field| !field.is_empty()).ok_or_else(|| {
-        QueryError::argument(format!(
-            "[{what}] Required one of fields [field, script], but none were specified."
-        ))
-        .at(at)
+fn field_required(at: usize, field: Option<String>) -> Result<String> {
+    field.ok_or_else(|| {
+        QueryError::argument("Required one of fields [field, script], but none were specified.")
+            .at(at)
     })
 }
 
@@ -187,53 +196,106 @@ fn no_more(_: &str, value: Value) -> Result<Option<Value>> {
 }
 
 /// What every metric has; what `more` does not take is unknown.
-fn metric(
-    what: &str,
-    body: Value,
-    more: &mut dyn FnMut(&str, Value) -> Result<Option<Value>>,
-) -> Result<Metric> {
+fn metric(what: &str, body: Value, more: Take<'_>) -> Result<Metric> {
     let at = body.at;
     let (mut field, mut missing, mut format) = (None, None, None);
-    for (key, value) in body.object(what)? {
-        match key.as_str() {
-            "field" => field = Some(value.text("field")?),
-            "missing" => missing = value.optional_scalar("missing")?,
-            "format" => format = Some(value.text("format")?),
-            _ => {
-                if let Some(value) = more(&key, value)? {
-                    return Err(unknown(what, &key, &value));
-                }
-            }
+    settings(what, body, &mut |key, value| {
+        match key {
+            "field" => field = Some(value.text(key)?),
+            "missing" => missing = value.optional_scalar(key)?,
+            "format" => format = Some(value.text(key)?),
+            _ => return more(key, value),
         }
-    }
+        Ok(None)
+    })?;
     Ok(Metric {
-        field: field_required(what, at, field)?,
+        field: field_required(at, field)?,
         missing,
         format,
     })
 }
 
 fn percentiles(body: Value) -> Result<AggregationKind> {
-    let (mut percents, mut keyed) = (None, None);
+    let at = body.at;
+    let (mut percents, mut keyed, mut tdigest) = (None, None, None);
     let metric = metric("percentiles", body, &mut |key, value| {
         match key {
             "percents" => {
-                let list = value
-                    .array("percents")?
-                    .into_iter()
-                    .map(|value| value.number("percents"));
+                let list = value.array(key)?.into_iter().map(|value| value.number(key));
                 percents = Some(list.collect::<Result<Vec<Number>>>()?);
             }
-            "keyed" => keyed = Some(value.boolean("keyed")?),
+            "keyed" => keyed = Some(value.boolean(key)?),
+            "tdigest" => tdigest = Some(tdigest_settings(value)?),
+            "hdr" => return Err(value.error("[hdr] is not supported, only [tdigest] is")),
             _ => return Ok(Some(value)),
         }
         Ok(None)
     })?;
+    if let Some(percents) = &percents {
+        check_percents(percents).map_err(|reason| {
+            // The object is whole when its builder refuses it.
+            QueryError::x_content(format!(
+                "Failed to build [percentiles] after last required field arrived: {reason}"
+            ))
+            .at(at)
+        })?;
+    }
     Ok(AggregationKind::Percentiles {
         metric,
         percents,
         keyed,
+        tdigest,
     })
+}
+
+fn check_percents(percents: &[Number]) -> std::result::Result<(), String> {
+    if percents.is_empty() {
+        return Err("[percents] must not be empty".to_owned());
+    }
+    let mut seen: Vec<f64> = Vec::with_capacity(percents.len());
+    for number in percents {
+        match number.0.parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => {
+                if seen.contains(&percent) {
+                    return Err(format!("percent [{percent:?}] has been specified twice"));
+                }
+                seen.push(percent);
+            }
+            _ => return Err(format!("percent must be in [0,100], got [{}]", number.0)),
+        }
+    }
+    Ok(())
+}
+
+fn tdigest_settings(body: Value) -> Result<Tdigest> {
+    let mut found = Tdigest::default();
+    settings("tdigest", body, &mut |key, value| {
+        let at = value.at;
+        match key {
+            "compression" => {
+                let number = value.number(key)?;
+                if !number.0.parse::<f64>().is_ok_and(|kept| kept >= 0.0) {
+                    let reason = format!(
+                        "[compression] must be greater than or equal to 0. Found [{}]",
+                        number.0
+                    );
+                    return Err(QueryError::argument(reason).at(at));
+                }
+                found.compression = Some(number);
+            }
+            "execution_hint" => {
+                let hint = value.text(key)?;
+                if !matches!(hint.as_str(), "default" | "high_accuracy") {
+                    let reason = format!("Invalid execution_hint [{hint}]");
+                    return Err(QueryError::argument(reason).at(at));
+                }
+                found.execution_hint = Some(hint);
+            }
+            _ => return Ok(Some(value)),
+        }
+        Ok(None)
+    })?;
+    Ok(found)
 }
 
 /// `{"_count": "desc"}` or an array of such.
@@ -241,46 +303,95 @@ fn orders(value: Value) -> Result<Vec<(String, Order)>> {
     let mut list = Vec::new();
     for entry in value.list() {
         for (path, direction) in entry.object("order")? {
-            list.push((path, order(&direction)?));
+            let at = direction.at;
+            let direction = order(&direction)
+                .map_err(|_| QueryError::parsing("Unknown order direction").at(at))?;
+            list.push((path, direction));
         }
     }
     Ok(list)
+}
+
+/// A number of documents: an argument that Elasticsearch names otherwise.
+fn least_count(key: &str, value: Value) -> Result<u64> {
+    let name = if key == "min_doc_count" {
+        "minDocCount"
+    } else {
+        "shardMinDocCount"
+    };
+    not_below(0, name, value)
+}
+
+fn not_below(least: u64, name: &str, value: Value) -> Result<u64> {
+    let at = value.at;
+    let number = value.number(name)?;
+    match number.0.parse::<u64>() {
+        Ok(count) if count >= least => Ok(count),
+        _ if least == 0 => Err(QueryError::argument(format!(
+            "[{name}] must be greater than or equal to 0. Found [{}]",
+            number.0
+        ))
+        .at(at)),
+        _ => Err(QueryError::argument(format!(
+            "[{name}] must be greater than 0. Found [{}]",
+            number.0
+        ))
+        .at(at)),
+    }
 }
 
 fn terms(body: Value) -> Result<TermsAggregation> {
     let at = body.at;
     let mut found = TermsAggregation::default();
     let mut field = None;
-    for (key, value) in body.object("terms")? {
-        match key.as_str() {
-            "field" => field = Some(value.text("field")?),
-            "size" => found.size = Some(value.unsigned("size")?),
-            "shard_size" => found.shard_size = Some(value.unsigned("shard_size")?),
+    settings("terms", body, &mut |key, value| {
+        match key {
+            "field" => field = Some(value.text(key)?),
+            "size" => found.size = Some(not_below(1, key, value)?),
+            "shard_size" => found.shard_size = Some(not_below(1, "shardSize", value)?),
             "order" => found.order = orders(value)?,
-            "min_doc_count" => found.min_doc_count = Some(value.unsigned("min_doc_count")?),
-            "shard_min_doc_count" => {
-                found.shard_min_doc_count = Some(value.unsigned("shard_min_doc_count")?);
-            }
-            "missing" => found.missing = value.optional_scalar("missing")?,
-            "include" => found.include = Some(selection("include", value)?),
-            "exclude" => found.exclude = Some(selection("exclude", value)?),
+            "min_doc_count" => found.min_doc_count = Some(least_count(key, value)?),
+            "shard_min_doc_count" => found.shard_min_doc_count = Some(least_count(key, value)?),
+            "missing" => found.missing = value.optional_scalar(key)?,
+            "include" => found.include = Some(selection(key, value)?),
+            "exclude" => found.exclude = Some(selection(key, value)?),
             "show_term_doc_count_error" => {
-                found.show_term_doc_count_error = Some(value.boolean(&key)?);
+                found.show_term_doc_count_error = Some(value.boolean(key)?);
             }
-            "execution_hint" => found.execution_hint = Some(value.text("execution_hint")?),
-            "collect_mode" => found.collect_mode = Some(value.text("collect_mode")?),
-            "format" => found.format = Some(value.text("format")?),
-            "value_type" | "valueType" => found.value_type = Some(value.text("value_type")?),
-            _ => return Err(unknown("terms", &key, &value)),
+            "execution_hint" => found.execution_hint = Some(value.text(key)?),
+            "collect_mode" => found.collect_mode = Some(collect_mode(value)?),
+            "format" => found.format = Some(value.text(key)?),
+            "value_type" | "valueType" => found.value_type = Some(value.text(key)?),
+            _ => return Ok(Some(value)),
         }
+        if matches!(found.include, Some(TermsSelection::Partition { .. }))
+            && found.exclude.is_some()
+        {
+            return Err(QueryError::argument(
+                "Cannot specify any excludes when using a partition-based include",
+            ));
+        }
+        Ok(None)
+    })?;
+    found.field = field_required(at, field)?;
+    if let Some(hint) = found.execution_hint.as_deref()
+        && !matches!(hint, "map" | "global_ordinals")
+    {
+        let reason =
+            format!("Unknown `execution_hint`: [{hint}], expected any of [map, global_ordinals]");
+        return Err(QueryError::argument(reason).by_shards());
     }
-    if found.size == Some(0) {
-        return Err(
-            QueryError::argument("[size] must be greater than 0. Found [0] in [terms]").at(at),
-        );
-    }
-    found.field = field_required("terms", at, field)?;
     Ok(found)
+}
+
+fn collect_mode(value: Value) -> Result<String> {
+    let at = value.at;
+    let mode = value.text("collect_mode")?;
+    if matches!(mode.as_str(), "breadth_first" | "depth_first") {
+        return Ok(mode);
+    }
+    let reason = format!("no [collect_mode] found for value [{mode}]");
+    Err(QueryError::of_kind("parse_exception", reason).at(at))
 }
 
 fn selection(what: &str, value: Value) -> Result<TermsSelection> {
@@ -303,20 +414,29 @@ fn selection(what: &str, value: Value) -> Result<TermsSelection> {
                 match key.as_str() {
                     "partition" => partition = Some(value.unsigned("partition")?),
                     "num_partitions" => num_partitions = Some(value.unsigned("num_partitions")?),
-                    _ => return Err(unknown("include", &key, &value)),
+                    _ => {
+                        let reason = format!("Unknown parameter in Include/Exclude clause: {key}");
+                        return Err(QueryError::of_kind("parse_exception", reason).at(value.at));
+                    }
                 }
             }
+            let refused = |reason: String| Err(QueryError::argument(reason).at(at));
             match (partition, num_partitions) {
+                (None, _) => {
+                    refused("Missing [partition] parameter for partition-based include".to_owned())
+                }
+                (_, None) => refused(
+                    "Missing [num_partitions] parameter for partition-based include".to_owned(),
+                ),
                 (Some(partition), Some(num_partitions)) if partition < num_partitions => {
                     Ok(TermsSelection::Partition {
                         partition,
                         num_partitions,
                     })
                 }
-                _ => Err(QueryError::parsing(
-                    "[include] needs a [partition] below its [num_partitions]",
-                )
-                .at(at)),
+                (_, Some(parts)) => refused(format!(
+                    "Partition must be >=0 and < numPartition which is {parts}"
+                )),
             }
         }
         _ => Err(value.unexpected(what)),
@@ -328,13 +448,14 @@ fn bounds(what: &str, value: Value) -> Result<Bounds> {
         min: None,
         max: None,
     };
-    for (key, value) in value.object(what)? {
-        match key.as_str() {
-            "min" => found.min = value.optional_scalar("min")?,
-            "max" => found.max = value.optional_scalar("max")?,
-            _ => return Err(unknown(what, &key, &value)),
+    settings(what, value, &mut |key, value| {
+        match key {
+            "min" => found.min = value.optional_scalar(key)?,
+            "max" => found.max = value.optional_scalar(key)?,
+            _ => return Ok(Some(value)),
         }
-    }
+        Ok(None)
+    })?;
     Ok(found)
 }
 
@@ -342,34 +463,77 @@ fn date_histogram(body: Value) -> Result<DateHistogram> {
     let at = body.at;
     let mut found = DateHistogram::default();
     let mut field = None;
-    for (key, value) in body.object("date_histogram")? {
-        match key.as_str() {
-            "field" => field = Some(value.text("field")?),
-            "extended_bounds" => found.extended_bounds = Some(bounds(&key, value)?),
-            "hard_bounds" => found.hard_bounds = Some(bounds(&key, value)?),
-            "min_doc_count" => found.min_doc_count = Some(value.unsigned("min_doc_count")?),
-            "missing" => found.missing = value.optional_scalar("missing")?,
-            "keyed" => found.keyed = Some(value.boolean("keyed")?),
+    settings("date_histogram", body, &mut |key, value| {
+        match key {
+            "field" => field = Some(value.text(key)?),
+            "extended_bounds" => found.extended_bounds = Some(bounds("long_bounds", value)?),
+            "hard_bounds" => found.hard_bounds = Some(bounds("long_bounds", value)?),
+            "min_doc_count" => found.min_doc_count = Some(least_count(key, value)?),
+            "missing" => found.missing = value.optional_scalar(key)?,
+            "keyed" => found.keyed = Some(value.boolean(key)?),
             "order" => found.order = orders(value)?,
-            _ => {
-                if let Some(value) = date_setting(&mut found, &key, value)? {
-                    return Err(unknown("date_histogram", &key, &value));
-                }
-            }
+            _ => return date_setting(&mut found, key, value),
         }
-    }
-    one_interval("date_histogram", at, &found)?;
-    found.field = field_required("date_histogram", at, field)?;
+        Ok(None)
+    })?;
+    found.field = field_required(at, field)?;
+    one_interval(&found)?;
     Ok(found)
 }
 
 /// What `date_histogram` and the composite source of that name share.
 fn date_setting(found: &mut DateHistogram, key: &str, value: Value) -> Result<Option<Value>> {
+    let another = [
+        ("fixed_interval", found.fixed_interval.is_some()),
+        ("calendar_interval", found.calendar_interval.is_some()),
+        ("interval", found.interval.is_some()),
+    ];
+    if key.ends_with("interval")
+        && let Some((other, _)) = another.iter().find(|(_, given)| *given)
+    {
+        let reason = format!("Cannot use [{key}] with [{other}] configuration option.");
+        return Err(QueryError::argument(reason).at(value.at));
+    }
     match key {
-        "fixed_interval" => found.fixed_interval = Some(value.text(key)?),
-        "calendar_interval" => found.calendar_interval = Some(value.text(key)?),
+        "fixed_interval" => {
+            let at = value.at;
+            let text = value.text(key)?;
+            match super::date_math::duration_ms(&text) {
+                Ok(width) if width > 0 => {}
+                Ok(_) => {
+                    let reason = "Zero or negative time interval not supported";
+                    return Err(QueryError::argument(reason).by_shards());
+                }
+                Err(_) => {
+                    let reason = format!(
+                        "failed to parse setting [date_histogram.fixedInterval] with value [{text}] as a time value: unit is missing or unrecognized"
+                    );
+                    return Err(QueryError::argument(reason).at(at));
+                }
+            }
+            found.fixed_interval = Some(text);
+        }
+        "calendar_interval" => {
+            let at = value.at;
+            let text = value.text(key)?;
+            if super::date_math::Unit::of_calendar_interval(&text).is_none() {
+                let reason = format!(
+                    "The supplied interval [{text}] could not be parsed as a calendar interval."
+                );
+                return Err(QueryError::argument(reason).at(at));
+            }
+            found.calendar_interval = Some(text);
+        }
         "interval" => found.interval = Some(value.text(key)?),
-        "time_zone" => found.time_zone = Some(value.text(key)?),
+        "time_zone" => {
+            let at = value.at;
+            let text = value.text(key)?;
+            super::date_math::Zone::parse(&text).map_err(|_| {
+                let reason = format!("Unknown time-zone ID: {text}");
+                QueryError::of_kind("zone_rules_exception", reason).at(at)
+            })?;
+            found.time_zone = Some(text);
+        }
         "offset" => found.offset = Some(value.text(key)?),
         "format" => found.format = Some(value.text(key)?),
         _ => return Ok(Some(value)),
@@ -377,33 +541,27 @@ fn date_setting(found: &mut DateHistogram, key: &str, value: Value) -> Result<Op
     Ok(None)
 }
 
-fn one_interval(what: &str, at: usize, found: &DateHistogram) -> Result<()> {
+fn one_interval(found: &DateHistogram) -> Result<()> {
     let intervals = [
         &found.fixed_interval,
         &found.calendar_interval,
         &found.interval,
     ];
-    match intervals.into_iter().flatten().count() {
-        1 => Ok(()),
-        0 => Err(QueryError::argument(format!(
-            "[{what}] Required one of fields [interval, calendar_interval, fixed_interval], but none were specified."
-        ))
-        .at(at)),
-        _ => Err(QueryError::argument(format!(
-            "[{what}] Cannot use [fixed_interval] with [calendar_interval] or [interval] in the same configuration."
-        ))
-        .at(at)),
+    if intervals.into_iter().flatten().next().is_some() {
+        return Ok(());
     }
+    let reason = "Invalid interval specified, must be non-null and non-empty";
+    Err(QueryError::argument(reason).by_shards())
 }
 
-fn interval_above_zero(number: Number, at: usize) -> Result<Number> {
+fn interval_above_zero(value: Value, what: &str) -> Result<Number> {
+    let at = value.at;
+    let number = value.number("interval").map_err(|_| {
+        QueryError::of_kind("number_format_exception", "[interval] must be a number").at(at)
+    })?;
     match number.0.parse::<f64>() {
         Ok(width) if width > 0.0 && width.is_finite() => Ok(number),
-        _ => Err(QueryError::argument(format!(
-            "[interval] must be >0 for histogram aggregation, got {}",
-            number.0
-        ))
-        .at(at)),
+        _ => Err(QueryError::argument(format!("[interval] must be >0 for {what}")).at(at)),
     }
 }
 
@@ -422,25 +580,44 @@ fn histogram(body: Value) -> Result<Histogram> {
         order: Vec::new(),
         format: None,
     };
-    for (key, value) in body.object("histogram")? {
-        match key.as_str() {
-            "field" => field = Some(value.text("field")?),
-            "interval" => interval = Some(interval_above_zero(value.number("interval")?, at)?),
-            "offset" => found.offset = Some(value.number("offset")?),
-            "min_doc_count" => found.min_doc_count = Some(value.unsigned("min_doc_count")?),
-            "extended_bounds" => found.extended_bounds = Some(bounds(&key, value)?),
-            "hard_bounds" => found.hard_bounds = Some(bounds(&key, value)?),
-            "missing" => found.missing = value.optional_scalar("missing")?,
-            "keyed" => found.keyed = Some(value.boolean("keyed")?),
+    settings("histogram", body, &mut |key, value| {
+        match key {
+            "field" => field = Some(value.text(key)?),
+            "interval" => interval = Some(interval_above_zero(value, "histogram aggregation")?),
+            "offset" => found.offset = Some(value.number(key)?),
+            "min_doc_count" => found.min_doc_count = Some(least_count(key, value)?),
+            "extended_bounds" => found.extended_bounds = Some(double_bounds(value)?),
+            "hard_bounds" => found.hard_bounds = Some(double_bounds(value)?),
+            "missing" => found.missing = value.optional_scalar(key)?,
+            "keyed" => found.keyed = Some(value.boolean(key)?),
             "order" => found.order = orders(value)?,
-            "format" => found.format = Some(value.text("format")?),
-            _ => return Err(unknown("histogram", &key, &value)),
+            "format" => found.format = Some(value.text(key)?),
+            _ => return Ok(Some(value)),
         }
-    }
-    found.field = field_required("histogram", at, field)?;
-    found.interval =
-        interval.ok_or_else(|| QueryError::argument("[histogram] Required [interval]").at(at))?;
+        Ok(None)
+    })?;
+    found.field = field_required(at, field)?;
+    found.interval = interval
+        .ok_or_else(|| QueryError::argument("interval must be positive, got: 0.0").by_shards())?;
     Ok(found)
+}
+
+/// Bounds of numbers, which are looked at before anything is searched.
+fn double_bounds(value: Value) -> Result<Bounds> {
+    let at = value.at;
+    let found = bounds("double_bounds", value)?;
+    let number = |bound: &Option<Scalar>| match bound {
+        Some(Scalar::Number(number)) => number.0.parse::<f64>().ok(),
+        Some(Scalar::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    match (number(&found.min), number(&found.max)) {
+        (Some(min), Some(max)) if min > max => {
+            let reason = "Failed to build [double_bounds] after last required field arrived";
+            Err(QueryError::x_content(reason).at(at))
+        }
+        _ => Ok(found),
+    }
 }
 
 fn range(what: &str, body: Value) -> Result<RangeAggregation> {
@@ -454,45 +631,49 @@ fn range(what: &str, body: Value) -> Result<RangeAggregation> {
         time_zone: None,
         missing: None,
     };
-    for (key, value) in body.object(what)? {
-        match key.as_str() {
-            "field" => field = Some(value.text("field")?),
+    settings(what, body, &mut |key, value| {
+        match key {
+            "field" => field = Some(value.text(key)?),
             "ranges" => {
-                for entry in value.array("ranges")? {
-                    found.ranges.push(range_bucket(entry)?);
+                for entry in value.array(key)? {
+                    found.ranges.push(range_bucket(what, entry)?);
                 }
             }
-            "keyed" => found.keyed = Some(value.boolean("keyed")?),
-            "format" => found.format = Some(value.text("format")?),
-            "time_zone" if what == "date_range" => found.time_zone = Some(value.text("time_zone")?),
-            "missing" => found.missing = value.optional_scalar("missing")?,
-            _ => return Err(unknown(what, &key, &value)),
+            "keyed" => found.keyed = Some(value.boolean(key)?),
+            "format" => found.format = Some(value.text(key)?),
+            "time_zone" if what == "date_range" => {
+                let mut dates = DateHistogram::default();
+                date_setting(&mut dates, key, value)?;
+                found.time_zone = dates.time_zone;
+            }
+            "missing" => found.missing = value.optional_scalar(key)?,
+            _ => return Ok(Some(value)),
         }
-    }
-    found.field = field_required(what, at, field)?;
+        Ok(None)
+    })?;
+    found.field = field_required(at, field)?;
     if found.ranges.is_empty() {
-        return Err(QueryError::argument(format!(
-            "No [ranges] specified for the [{what}] aggregation"
-        ))
-        .at(at));
+        let reason = format!("No [ranges] specified for the [{what}] aggregation");
+        return Err(QueryError::argument(reason).by_shards());
     }
     Ok(found)
 }
 
-fn range_bucket(entry: Value) -> Result<RangeBucket> {
+fn range_bucket(what: &str, entry: Value) -> Result<RangeBucket> {
     let mut bucket = RangeBucket {
         key: None,
         from: None,
         to: None,
     };
-    for (key, value) in entry.object("ranges")? {
-        match key.as_str() {
-            "key" => bucket.key = Some(value.text("key")?),
-            "from" => bucket.from = value.optional_scalar("from")?,
-            "to" => bucket.to = value.optional_scalar("to")?,
-            _ => return Err(unknown("ranges", &key, &value)),
+    settings(what, entry, &mut |key, value| {
+        match key {
+            "key" => bucket.key = Some(value.text(key)?),
+            "from" => bucket.from = value.optional_scalar(key)?,
+            "to" => bucket.to = value.optional_scalar(key)?,
+            _ => return Ok(Some(value)),
         }
-    }
+        Ok(None)
+    })?;
     Ok(bucket)
 }
 
@@ -517,15 +698,19 @@ fn filters(body: Value) -> Result<AggregationKind> {
             ("other_bucket_key", Kind::String(text)) => other_bucket_key = Some(text),
             ("other_bucket", Kind::Bool(other)) => other_bucket = Some(other),
             ("keyed", Kind::Bool(keyed)) => wanted_keyed = Some(keyed),
-            (_, kind) => return Err(unknown("filters", &key, &Value { at: value.at, kind })),
+            (_, kind) => {
+                let value = Value { at: value.at, kind };
+                return Err(seeing_past(&key, value.unexpected(&key)));
+            }
         }
     }
-    let keyed = named.ok_or_else(|| QueryError::argument("[filters] Required [filters]").at(at))?;
-    if wanted_keyed.is_some_and(|wanted| wanted != keyed) {
-        return Err(
-            QueryError::parsing("[filters] [keyed] must be as the filters are written").at(at),
-        );
+    let named =
+        named.ok_or_else(|| QueryError::argument("[filters] cannot be null: [filters]").at(at))?;
+    if filters.is_empty() {
+        return Err(QueryError::argument("[filters] cannot be empty.").at(at));
     }
+    // Filters without names have none to be answered by.
+    let keyed = named && wanted_keyed != Some(false);
     Ok(AggregationKind::Filters {
         filters,
         keyed,
@@ -536,39 +721,51 @@ fn filters(body: Value) -> Result<AggregationKind> {
 
 fn composite(body: Value) -> Result<Composite> {
     let at = body.at;
-    let mut found = Composite {
-        size: None,
-        sources: Vec::new(),
-        after: None,
-    };
-    for (key, value) in body.object("composite")? {
-        match key.as_str() {
-            "size" => found.size = Some(value.unsigned("size")?),
-            "sources" => {
-                for entry in value.list() {
-                    for (name, source) in entry.object("sources")? {
-                        if found.sources.iter().any(|(other, _)| *other == name) {
-                            return Err(source.error(format!(
-                                "Composite source names must be unique, found [{name}] twice"
-                            )));
-                        }
-                        let source = composite_source(source)?;
-                        found.sources.push((name, source));
-                    }
-                }
-            }
+    let (mut size, mut sources, mut after) = (None, None, None);
+    settings("composite", body, &mut |key, value| {
+        match key {
+            "size" => size = Some(not_below(1, key, value)?),
+            "sources" => sources = Some(composite_sources(value)?),
             "after" => {
-                let values = value.object("after")?.into_iter();
-                let after = values.map(|(name, value)| Ok((name, value.scalar("after")?)));
-                found.after = Some(after.collect::<Result<Vec<(String, Scalar)>>>()?);
+                let values = value.object(key)?.into_iter();
+                let values = values.map(|(name, value)| Ok((name, value.scalar("after")?)));
+                after = Some(values.collect::<Result<Vec<(String, Scalar)>>>()?);
             }
-            _ => return Err(unknown("composite", &key, &value)),
+            _ => return Ok(Some(value)),
         }
+        Ok(None)
+    })?;
+    Ok(Composite {
+        size,
+        sources: sources.ok_or_else(|| QueryError::argument("Required [sources]").at(at))?,
+        after,
+    })
+}
+
+fn composite_sources(value: Value) -> Result<Vec<(String, CompositeSource)>> {
+    let at = value.at;
+    let refused = |reason: String| {
+        let outer = "Failed to build [composite] after last required field arrived";
+        Err(QueryError::x_content(format!("{outer}: {reason}")).at(at))
+    };
+    let mut sources: Vec<(String, CompositeSource)> = Vec::new();
+    for entry in value.list() {
+        let at = entry.at;
+        let mut entries = entry.object("sources")?.into_iter();
+        let (Some((name, source)), None) = (entries.next(), entries.next()) else {
+            return Err(QueryError::parsing("a composite source has one name").at(at));
+        };
+        if sources.iter().any(|(other, _)| *other == name) {
+            return refused(format!(
+                "Composite source names must be unique, found duplicates: [{name}]"
+            ));
+        }
+        sources.push((name, composite_source(source)?));
     }
-    if found.sources.is_empty() {
-        return Err(QueryError::argument("Composite [sources] cannot be null or empty").at(at));
+    if sources.is_empty() {
+        return refused("Composite [sources] cannot be null or empty".to_owned());
     }
-    Ok(found)
+    Ok(sources)
 }
 
 fn composite_source(value: Value) -> Result<CompositeSource> {
@@ -577,41 +774,57 @@ fn composite_source(value: Value) -> Result<CompositeSource> {
     let (Some((what, body)), None) = (entries.next(), entries.next()) else {
         return Err(QueryError::parsing("a composite source has one type").at(at));
     };
-    let (mut field, mut interval, mut direction, mut missing_bucket) = (None, None, None, None);
-    let mut dates = DateHistogram::default();
-    for (key, value) in body.object(&what)? {
-        match (key.as_str(), what.as_str()) {
-            ("field", _) => field = Some(value.text("field")?),
-            ("order", _) => direction = Some(order(&value)?),
-            ("missing_bucket", _) => missing_bucket = Some(value.boolean("missing_bucket")?),
-            ("interval", "histogram") => {
-                interval = Some(interval_above_zero(value.number("interval")?, at)?);
-            }
-            (_, "date_histogram") => {
-                if let Some(value) = date_setting(&mut dates, &key, value)? {
-                    return Err(unknown("date_histogram", &key, &value));
-                }
-            }
-            _ => return Err(unknown(&what, &key, &value)),
-        }
+    if !matches!(what.as_str(), "terms" | "date_histogram" | "histogram") {
+        return Err(QueryError::parsing(format!("invalid source type: {what}")).at(at));
     }
-    let field = field_required(&what, at, field)?;
+    let (mut field, mut interval) = (None, None);
+    let (mut direction, mut missing_bucket, mut missing_order) = (None, None, None);
+    let mut dates = DateHistogram::default();
+    settings(&what, body, &mut |key, value| {
+        match (key, what.as_str()) {
+            ("field", _) => field = Some(value.text(key)?),
+            ("order", _) => direction = Some(order(&value)?),
+            ("missing_bucket", _) => missing_bucket = Some(value.boolean(key)?),
+            ("missing_order", _) => missing_order = Some(missing_place(value)?),
+            ("interval", "histogram") => {
+                interval = Some(interval_above_zero(value, "[histogram] source")?);
+            }
+            (_, "date_histogram") => return date_setting(&mut dates, key, value),
+            _ => return Ok(Some(value)),
+        }
+        Ok(None)
+    })?;
+    if missing_order.is_some() && missing_bucket != Some(true) {
+        let reason = "missingOrder can only be set if missingBucket is true";
+        return Err(QueryError::argument(reason).by_shards());
+    }
+    let field = field_required(at, field)?;
     let kind = match what.as_str() {
         "terms" => CompositeKind::Terms { field },
         "date_histogram" => {
-            one_interval("date_histogram", at, &dates)?;
+            one_interval(&dates)?;
             CompositeKind::DateHistogram(Box::new(DateHistogram { field, ..dates }))
         }
-        "histogram" => {
-            let interval = interval
-                .ok_or_else(|| QueryError::argument("[histogram] Required [interval]").at(at))?;
-            CompositeKind::Histogram { field, interval }
-        }
-        _ => return Err(QueryError::parsing(format!("invalid source type: [{what}]")).at(at)),
+        _ => CompositeKind::Histogram {
+            field,
+            interval: interval
+                .ok_or_else(|| QueryError::argument("Required [interval]").by_shards())?,
+        },
     };
     Ok(CompositeSource {
         kind,
         order: direction,
         missing_bucket,
+        missing_order,
     })
+}
+
+fn missing_place(value: Value) -> Result<String> {
+    let at = value.at;
+    let place = value.text("missing_order")?.to_ascii_lowercase();
+    if matches!(place.as_str(), "first" | "last" | "default") {
+        return Ok(place);
+    }
+    let reason = format!("Unknown missing order: [{place}]");
+    Err(QueryError::argument(reason).at(at))
 }

@@ -351,10 +351,8 @@ fn multi_match(body: Value, common: &mut Common) -> Result<MultiMatch> {
         "cross_fields",
     ];
     if let Some(kind) = found.kind.as_deref().filter(|kind| !kinds.contains(kind)) {
-        return Err(QueryError::parsing(format!(
-            "failed to parse [multi_match] query type [{kind}]. unknown type."
-        ))
-        .at(at));
+        let reason = format!("failed to parse [multi_match] query type [{kind}]. unknown type.");
+        return Err(QueryError::of_kind("parse_exception", reason).at(at));
     }
     found.matching.query = required("multi_match", at, found.matching.query)?;
     Ok(found)

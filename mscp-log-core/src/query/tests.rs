@@ -166,7 +166,7 @@ fn what_the_tree_cannot_say_is_refused_as_elasticsearch_would() {
         (r#"{"aggs":{"a":{"nonsense":{}}}}"#, "parsing_exception"),
         (
             r#"{"aggs":{"a":{"avg":{"field":"seq"},"aggs":{"b":{"avg":{"field":"seq"}}}}}}"#,
-            "aggregation_initialization_exception",
+            "illegal_argument_exception",
         ),
         (
             r#"{"query":{"query_string":{"query":"(a"}}}"#,

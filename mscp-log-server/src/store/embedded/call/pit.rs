@@ -54,7 +54,7 @@ impl EmbeddedStore {
         };
         let time = keep_alive("keep_alive", time)?;
         let selection = self.selection(call, index).await?;
-        let opened_ms = self.run(false).now_ms;
+        let opened_ms = self.run(call, false)?.now_ms;
         let id = self
             .cursors
             .open(selection.snapshots, opened_ms, None, time)
@@ -161,7 +161,7 @@ impl EmbeddedStore {
         let id = parse(&pit.id)?;
         let cursor = self.cursors.find(&id, time).ok_or_else(|| gone(&id))?;
         let search = with_tie_breaker(search);
-        let run = self.run(false);
+        let run = self.run(call, false)?;
         let permit = self.turn().await?;
         let mut body = blocking(move || {
             let _permit = permit;

@@ -132,7 +132,7 @@ impl EmbeddedStore {
         check(call, &search)?;
         let options = call.options()?;
         let shape = self.shape(call)?;
-        let run = self.run(false);
+        let run = self.run(call, false)?;
         let (catalog, expression) = (Arc::clone(&self.catalog), Expression::new(index));
         let search = Arc::new(search);
         let asked = Arc::clone(&search);
@@ -181,7 +181,7 @@ impl EmbeddedStore {
         // Pages of one scroll come one after the other.
         let mut scroll = scroll.lock().await;
         let shape = self.shape(call)?;
-        let mut run = self.run(false);
+        let mut run = self.run(call, false)?;
         run.now_ms = scroll.now_ms;
         let (before, kept) = (scroll.clone(), Arc::clone(&cursor));
         let permit = self.turn().await?;

@@ -80,7 +80,6 @@ impl EmbeddedStore {
             .cloned()
             .collect();
         let search = Search::parse(&call.body, &parameters)?;
-        self.known_shape(call, &search)?;
         check_slice(&search, call.parameter("scroll").is_some())?;
         if let Some(time) = call.parameter("scroll") {
             return self.first_page(call, index, search, time).await;
@@ -92,7 +91,7 @@ impl EmbeddedStore {
             return Ok(Reply::ok(body));
         }
         let options = call.options()?;
-        let run = self.run(false);
+        let run = self.run(call, false)?;
         let (catalog, expression) = (Arc::clone(&self.catalog), Expression::new(index));
         let permit = self.turn().await?;
         let body = blocking(move || {
@@ -109,7 +108,7 @@ impl EmbeddedStore {
         call.json_body()?;
         let search = Search::parse_count(&call.body, &call.parameters)?;
         let options = call.options()?;
-        let run = self.run(true);
+        let run = self.run(call, true)?;
         let (catalog, expression) = (Arc::clone(&self.catalog), Expression::new(index));
         let permit = self.turn().await?;
         let body = blocking(move || {
@@ -141,7 +140,6 @@ impl EmbeddedStore {
         let shape = self.shape(call)?;
         let mut responses = Vec::with_capacity(parsed.searches.len());
         for (header, search) in parsed.searches {
-            self.known_shape(call, &search)?;
             check_slice(&search, false)?;
             if let Some(pit) = search.pit.clone() {
                 let named = header.index.join(",");
@@ -161,7 +159,7 @@ impl EmbeddedStore {
                 allow_no_indices: header.allow_no_indices.unwrap_or(options.allow_no_indices),
             };
             let catalog = Arc::clone(&self.catalog);
-            let run = self.run(false);
+            let run = self.run(call, false)?;
             // A turn for each, so that long lists do not keep others waiting.
             let permit = self.turn().await?;
             let result = blocking(move || {
@@ -185,23 +183,14 @@ impl EmbeddedStore {
         })
     }
 
-    /// Refuse what the answer could not be shaped to.
-    fn known_shape(&self, call: &Call, search: &Search) -> Result<(), Fault> {
-        if call.flag("typed_keys")?.unwrap_or(false) && !search.aggs.is_empty() {
-            return Err(Fault::argument(
-                "[typed_keys] is not supported with aggregations",
-            ));
-        }
-        Ok(())
-    }
-
-    pub(super) fn run(&self, count_only: bool) -> SearchContext {
-        SearchContext {
+    pub(super) fn run(&self, call: &Call, count_only: bool) -> Result<SearchContext, Fault> {
+        Ok(SearchContext {
             now_ms: clock::now_us().div_euclid(1_000),
             deadline: Some(Instant::now() + self.settings.search_timeout),
             limits: self.settings.search_limits,
             count_only,
-        }
+            typed_keys: call.flag("typed_keys")?.unwrap_or(false),
+        })
     }
 
     /// Wait for a thread; refuse where too many wait already.

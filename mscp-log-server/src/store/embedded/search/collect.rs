@@ -69,7 +69,7 @@ pub(crate) struct Collected {
     pub(crate) max_score: Option<f32>,
     pub(crate) timed_out: bool,
     pub(crate) terminated_early: bool,
-    pub(crate) aggregations: Option<serde_json::Value>,
+    pub(crate) aggregations: Option<aggs::Merged>,
 }
 
 /// Visit all parts, those first that may have the best hits.
@@ -77,14 +77,14 @@ pub(crate) fn collect(parts: &[Part<'_>], wanted: &Wanted<'_>) -> Result<Collect
     let statistics = Statistics(parts.iter().map(|part| part.searcher).collect());
     let mut visits = Vec::new();
     let mut position = 0;
-    for (place, part) in parts.iter().enumerate() {
+    for (number, part) in parts.iter().enumerate() {
         for (ordinal, segment) in (0..).zip(part.searcher.segment_readers()) {
-            let mut visit = Visit {
-                part: place,
+            let place = Place {
+                part: number,
                 ordinal,
                 position,
-                best: None,
             };
+            let mut visit = Visit { place, best: None };
             if wanted.hits > 0 {
                 visit.best = wanted.order.best(segment, position)?;
             }
@@ -109,8 +109,8 @@ pub(crate) fn collect(parts: &[Part<'_>], wanted: &Wanted<'_>) -> Result<Collect
         if collector.is_done(visit.best) {
             continue;
         }
-        let part = &parts[visit.part];
-        let outcome = Weights::of(&mut weights[visit.part], part, wanted, &statistics)
+        let part = &parts[visit.place.part];
+        let outcome = Weights::of(&mut weights[visit.place.part], part, wanted, &statistics)
             .and_then(|weights| collector.visit(&visit, part, weights));
         match outcome {
             Ok(true) => {}
@@ -122,9 +122,7 @@ pub(crate) fn collect(parts: &[Part<'_>], wanted: &Wanted<'_>) -> Result<Collect
             Err(Stop::Failed(error)) => return Err(error),
         }
     }
-    if let (Some(plan), Some(running)) = (wanted.aggs, collector.running) {
-        collector.found.aggregations = Some(aggs::render(plan, running.finish())?);
-    }
+    collector.found.aggregations = collector.running.map(aggs::Running::finish);
     Ok(collector.found)
 }
 
@@ -150,13 +148,19 @@ impl From<EsError> for Stop {
     }
 }
 
-/// A segment that is to be visited.
-struct Visit {
-    part: usize,
-    ordinal: u32,
+/// Which segment of which partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) part: usize,
+    pub(crate) ordinal: u32,
     /// What `_doc` gives for the first document: documents are numbered
     /// through, so that a client that counts in doubles can say each.
-    position: i128,
+    pub(crate) position: i128,
+}
+
+/// A segment that is to be visited.
+struct Visit {
+    place: Place,
     best: Option<i128>,
 }
 
@@ -242,7 +246,7 @@ impl Collector<'_> {
 
     /// Visit one segment; `false` where the search is to end here.
     fn visit(&mut self, visit: &Visit, part: &Part<'_>, weights: &Weights) -> Result<bool, Stop> {
-        let segment = part.searcher.segment_reader(visit.ordinal);
+        let segment = part.searcher.segment_reader(visit.place.ordinal);
         let wanted = self.wanted;
         let enter = !self.cannot_enter(visit.best);
         let only_count = wanted.aggs.is_none() && !enter;
@@ -259,24 +263,24 @@ impl Collector<'_> {
         let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
         let places = wanted.places();
         if let Some(first) = places {
-            docs.begin_at(first - visit.position);
+            docs.begin_at(first - visit.place.position);
         }
         let mut post = match &weights.post_filter {
             Some(weight) => Some(weight.scorer(segment, 1.0)?),
             None => None,
         };
         let mut aggregator = match &self.running {
-            Some(running) => Some(running.open(segment, &weights.filters)??),
+            Some(running) => Some(running.open(segment, visit.place, &weights.filters)??),
             None => None,
         };
-        let keys = wanted.order.open(segment, visit.position)?;
+        let keys = wanted.order.open(segment, visit.place.position)?;
         let mut best = Best::new(&keys, wanted.hits, self.threshold());
         let mut blocks = 0_usize;
         let mut go_on = true;
         let mut late = false;
         while docs.next_block() {
             if let (Some(running), Some(aggregator)) = (&mut self.running, &mut aggregator) {
-                running.collect(aggregator, &docs.docs)?;
+                running.collect(aggregator, &docs.docs, &docs.scores)?;
             }
             if let Some(post) = &mut post {
                 docs.keep(|doc| contains(post.as_mut(), doc));
@@ -339,17 +343,15 @@ impl Collector<'_> {
             self.found.hits.push(Found {
                 values: keys.raw(doc, score)?,
                 score,
-                part: visit.part,
-                address: DocAddress::new(visit.ordinal, doc),
+                part: visit.place.part,
+                address: DocAddress::new(visit.place.ordinal, doc),
             });
         }
         if self.found.hits.len() > before {
             let order = self.wanted.order;
-            self.found.hits.sort_by(|left, right| {
-                order
-                    .compare(&left.values, &right.values)
-                    .then_with(|| (left.part, left.address).cmp(&(right.part, right.address)))
-            });
+            self.found
+                .hits
+                .sort_by(|left, right| order.compare_hits(left, right));
             self.found.hits.truncate(self.wanted.hits);
         }
         Ok(())

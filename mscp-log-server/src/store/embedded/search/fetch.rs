@@ -32,9 +32,9 @@ pub(crate) struct Page<'a> {
     pub(crate) order: &'a Plan,
     pub(crate) from: usize,
     pub(crate) compiler: Compiler<'a>,
-    pub(crate) highlighter: Option<Highlighter>,
+    pub(crate) highlighter: Option<&'a Highlighter>,
     /// The queries that have names.
-    pub(crate) named: Vec<(String, Compiled)>,
+    pub(crate) named: &'a [(String, Compiled)],
 }
 
 /// What hits show besides their source.
@@ -157,7 +157,7 @@ impl Page<'_> {
                     fields.insert(name.clone(), Value::Array(values));
                 }
             }
-            if let Some(highlighter) = &self.highlighter {
+            if let Some(highlighter) = self.highlighter {
                 let marked = highlighter.of(&source);
                 if !marked.is_empty() {
                     hit.insert("highlight".to_owned(), Value::Object(marked));

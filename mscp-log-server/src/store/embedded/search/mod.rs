@@ -70,6 +70,8 @@ pub struct SearchContext {
     pub limits: Limits,
     /// Whether only the number of hits is asked for (`_count`).
     pub count_only: bool,
+    /// Whether the names of aggregations say their types (`typed_keys`).
+    pub typed_keys: bool,
 }
 
 /// Where in the pages of a scroll an answer stands.
@@ -160,7 +162,7 @@ pub(crate) fn page(
     } else {
         Some(aggs::Plan::new(
             &compiler,
-            &search.aggs,
+            search,
             context.limits.aggregation_bytes,
             context.limits.buckets,
         )?)
@@ -180,6 +182,7 @@ pub(crate) fn page(
         None => None,
     };
     let scores = min_score.is_some()
+        || plan.as_ref().is_some_and(aggs::Plan::needs_scores)
         || (size > 0 && (order.needs_score() || search.track_scores == Some(true)));
     let wanted = Wanted {
         post_filter: post_filter.as_ref(),
@@ -203,7 +206,7 @@ pub(crate) fn page(
             query: within(snapshot, search.slice.as_ref(), &query),
         })
         .collect();
-    let collected = collect(&parts, &wanted)?;
+    let mut collected = collect(&parts, &wanted)?;
 
     if context.count_only {
         return Ok(Paged {
@@ -215,19 +218,45 @@ pub(crate) fn page(
     for query in search.query.iter().chain(&search.post_filter) {
         named.extend(compiler.named(query)?);
     }
+    let highlighter = highlight::Highlighter::new(search)?;
     let page = fetch::Page {
         snapshots,
         search,
         order: &order,
         from,
         compiler,
-        highlighter: highlight::Highlighter::new(search)?,
-        named,
+        highlighter: highlighter.as_ref(),
+        named: &named,
     };
     let hits = page.hits(&collected.hits)?;
     let last = collected.hits.last().map(|hit| Last(hit.values.clone()));
-    let body = body(search, &order, &counting, collected, hits, started);
-    Ok(Paged { body, last })
+    let aggregations = match (&plan, collected.aggregations.take()) {
+        (Some(plan), Some(merged)) => {
+            let fetch = |top: &aggs::TopHits, found: &[collect::Found]| {
+                let page = fetch::Page {
+                    snapshots,
+                    search: &top.search,
+                    order: &top.order,
+                    from: top.from,
+                    compiler,
+                    highlighter: top.highlighter.as_ref(),
+                    named: &named,
+                };
+                page.hits(found)
+            };
+            let form = aggs::Form {
+                typed: context.typed_keys,
+                fetch: &fetch,
+            };
+            Some(aggs::render(plan, merged, form)?)
+        }
+        _ => None,
+    };
+    let mut answer = body(search, &order, &counting, &collected, hits, started);
+    if let Some(aggregations) = aggregations {
+        answer["aggregations"] = aggregations;
+    }
+    Ok(Paged { body: answer, last })
 }
 
 /// How far hits are counted.
@@ -241,7 +270,7 @@ fn body(
     search: &Search,
     order: &sort::Plan,
     counting: &Counting,
-    collected: Collected,
+    collected: &Collected,
     hits: Vec<Value>,
     started: Instant,
 ) -> Value {
@@ -264,9 +293,6 @@ fn body(
     body["hits"] = found;
     if search.terminate_after.is_some_and(|limit| limit > 0) {
         body["terminated_early"] = json!(collected.terminated_early);
-    }
-    if let Some(aggregations) = collected.aggregations {
-        body["aggregations"] = aggregations;
     }
     body
 }

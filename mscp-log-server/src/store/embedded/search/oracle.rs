@@ -313,6 +313,7 @@ pub(super) fn context() -> SearchContext {
         deadline: None,
         limits: Limits::default(),
         count_only: false,
+        typed_keys: false,
     }
 }
 

@@ -32,6 +32,9 @@ fn metric() -> BoxedStrategy<Value> {
         select(vec!["seq", "log.offset"]).prop_map(|field| json!({"stats": {"field": field}})),
         keyword().prop_map(|field| json!({"cardinality": {"field": field}})),
         select(vec!["tags", "seq"]).prop_map(|field| json!({"value_count": {"field": field}})),
+        select(vec!["seq", "log.offset"])
+            .prop_map(|field| json!({"percentiles": {"field": field, "percents": [0, 50, 100]}})),
+        Just(json!({"top_hits": {"size": 2, "sort": ["seq", "event_id"], "_source": false}})),
     ]
     .boxed()
 }
@@ -151,6 +154,30 @@ fn one(
             prop_assert_eq!(found["min"].as_f64(), least);
             let greatest = all.iter().copied().reduce(f64::max);
             prop_assert_eq!(found["max"].as_f64(), greatest);
+        }
+        "percentiles" => {
+            let mut all: Vec<f64> = documents.iter().flat_map(numbers).collect();
+            all.sort_by(f64::total_cmp);
+            let middle = all.len().checked_sub(1).map(|last| last as f64 / 2.0);
+            let middle =
+                middle.map(|at| (all[at.floor() as usize] + all[at.ceil() as usize]) / 2.0);
+            let values = &found["values"];
+            prop_assert_eq!(values["0.0"].as_f64(), all.first().copied());
+            prop_assert_eq!(values["50.0"].as_f64(), middle);
+            prop_assert_eq!(values["100.0"].as_f64(), all.last().copied());
+        }
+        "top_hits" => {
+            let key = |document: &&Stored| {
+                let seq = document.source["seq"].as_i64();
+                (seq.unwrap_or(i64::MAX), text(&document.source["event_id"]))
+            };
+            let mut sorted: Vec<&Stored> = documents.to_vec();
+            sorted.sort_by_key(key);
+            let wanted: Vec<String> = sorted.iter().take(2).map(|d| key(d).1).collect();
+            let hits = found["hits"]["hits"].as_array().unwrap();
+            let ids: Vec<String> = hits.iter().map(|hit| text(&hit["_id"])).collect();
+            prop_assert_eq!(ids, wanted);
+            prop_assert_eq!(&found["hits"]["total"]["value"], documents.len());
         }
         "cardinality" => {
             let all: BTreeSet<String> = documents.iter().flat_map(|d| distinct(d, field)).collect();
@@ -273,4 +300,71 @@ fn in_groups(
         prop_assert_eq!(&found["sum_other_doc_count"], 0);
     }
     Ok(())
+}
+
+#[test]
+fn pages_of_a_composite_are_the_whole_in_order() {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[12; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let documents = stored(&mut runner, 60);
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = store(&folder, &documents);
+    let ask = |size: usize, after: &Value, tags: &Value| {
+        let mut composite = json!({"size": size, "sources": [
+            {"n": {"terms": {"field": "namespace", "order": "desc"}}},
+            {"t": {"terms": tags}},
+            {"d": {"date_histogram": {"field": "@timestamp", "calendar_interval": "day"}}},
+        ]});
+        if !after.is_null() {
+            composite["after"] = after.clone();
+        }
+        let below = json!({"s": {"sum": {"field": "seq"}}});
+        let body = json!({"size": 0, "aggs": {"c": {"composite": composite, "aggs": below}}});
+        let search = Search::parse(body.to_string().as_bytes(), &[]).unwrap();
+        answer(&snapshots, &search, &context()).unwrap()["aggregations"]["c"].take()
+    };
+    for tags in [
+        json!({"field": "tags"}),
+        json!({"field": "tags", "missing_bucket": true}),
+        json!({"field": "tags", "missing_bucket": true, "missing_order": "last"}),
+        json!({"field": "tags", "missing_bucket": true, "order": "desc"}),
+    ] {
+        let whole = ask(10_000, &Value::Null, &tags);
+        let whole = whole["buckets"].as_array().unwrap();
+        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        for document in &documents {
+            let mut all = distinct(document, "tags");
+            if all.is_empty() && tags["missing_bucket"] == true {
+                all.insert("null".to_owned());
+            }
+            let day = timestamp(document).div_euclid(24 * HOUR_MS) * 24 * HOUR_MS;
+            for namespace in distinct(document, "namespace") {
+                for tag in &all {
+                    *groups
+                        .entry(format!("{namespace}/{tag}/{day}"))
+                        .or_default() += 1;
+                }
+            }
+        }
+        let found: BTreeMap<String, u64> = whole
+            .iter()
+            .map(|bucket| {
+                let key = &bucket["key"];
+                let name = format!("{}/{}/{}", text(&key["n"]), text(&key["t"]), key["d"]);
+                (name, bucket["doc_count"].as_u64().unwrap())
+            })
+            .collect();
+        assert_eq!(found, groups);
+        let mut paged = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let mut page = ask(3, &after, &tags);
+            paged.extend(page["buckets"].as_array().unwrap().clone());
+            if page["after_key"].is_null() {
+                break;
+            }
+            after = page["after_key"].take();
+        }
+        assert_eq!(paged, *whole, "{tags}");
+    }
 }

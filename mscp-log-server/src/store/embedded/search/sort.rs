@@ -11,6 +11,7 @@ use tantivy::schema::Schema;
 use tantivy::{DocId, SegmentReader};
 
 use super::super::ids::DocumentId;
+use super::collect::Found;
 use super::columns::Values;
 use super::compile::{date_value, scalar_text};
 use super::error::EsError;
@@ -45,7 +46,7 @@ enum By {
 }
 
 /// A sort value that compares across segments.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Raw {
     /// Before all.
     Least,
@@ -145,6 +146,12 @@ impl Plan {
             }
         }
         Ordering::Equal
+    }
+
+    /// The order of two hits; equal ones come as they lie.
+    pub(crate) fn compare_hits(&self, left: &Found, right: &Found) -> Ordering {
+        self.compare(&left.values, &right.values)
+            .then_with(|| (left.part, left.address).cmp(&(right.part, right.address)))
     }
 
     /// The values as a hit shows them.
@@ -490,7 +497,7 @@ fn of_document(values: &Values, doc: DocId, greatest: bool) -> Option<i128> {
 }
 
 /// `raw` as the segment's documents compare with it.
-fn local(values: Option<&Values>, raw: &Raw) -> Result<i128, EsError> {
+pub(crate) fn local(values: Option<&Values>, raw: &Raw) -> Result<i128, EsError> {
     Ok(match raw {
         Raw::Least => i128::MIN,
         Raw::Greatest => i128::MAX,
@@ -505,12 +512,12 @@ fn local(values: Option<&Values>, raw: &Raw) -> Result<i128, EsError> {
     })
 }
 
-fn directed(value: i128, descending: bool) -> i128 {
+pub(crate) fn directed(value: i128, descending: bool) -> i128 {
     if descending { !value } else { value }
 }
 
 /// Ids are unsigned; they keep their order as signed numbers.
-fn id_rank(key: u128) -> i128 {
+pub(crate) fn id_rank(key: u128) -> i128 {
     (key ^ (1 << 127)) as i128
 }
 

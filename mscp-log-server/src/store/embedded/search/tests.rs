@@ -21,6 +21,7 @@ fn context() -> SearchContext {
         deadline: None,
         limits: Limits::default(),
         count_only: false,
+        typed_keys: false,
     }
 }
 

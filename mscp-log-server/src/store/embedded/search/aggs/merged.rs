@@ -3,7 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::collect::Found;
 use super::super::error::EsError;
+use super::super::sort::Raw;
+use super::percentiles::Sample;
+use super::plan::{Kind, Node};
 use super::table::Budget;
 
 /// The key of a bucket.
@@ -31,7 +35,24 @@ pub(super) enum Partial {
     Numbers(Numbers),
     /// Different values, by number or by hash.
     Distinct(HashSet<u64>),
+    /// All values.
+    Sample(Sample),
+    /// Buckets by several values.
+    Composed(HashMap<Vec<Raw>, Bucket>),
+    /// Documents.
+    Hits(Hits),
 }
+
+/// The best documents of a bucket.
+#[derive(Debug, Default)]
+pub(super) struct Hits {
+    pub(super) total: u64,
+    pub(super) max_score: Option<f32>,
+    pub(super) best: Vec<Found>,
+}
+
+/// Bytes of a document that is kept.
+const HIT_BYTES: usize = 160;
 
 /// Numbers that add up.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +109,14 @@ impl Numbers {
 const BUCKET_BYTES: usize = 96;
 
 impl Partial {
-    fn merge(&mut self, other: Self, budget: &mut Budget) -> Result<(), EsError> {
+    /// Add what `node` found elsewhere.
+    fn merge(&mut self, other: Self, node: &Node, budget: &mut Budget) -> Result<(), EsError> {
         match (self, other) {
             (Self::Keyed(mine), Self::Keyed(theirs)) => {
                 for (key, bucket) in theirs {
                     match mine.entry(key) {
                         std::collections::hash_map::Entry::Occupied(slot) => {
-                            slot.into_mut().merge(bucket, budget)?;
+                            slot.into_mut().merge(bucket, node, budget)?;
                         }
                         std::collections::hash_map::Entry::Vacant(slot) => {
                             budget.take(key_bytes(slot.key()) + bucket.bytes())?;
@@ -103,9 +125,22 @@ impl Partial {
                     }
                 }
             }
+            (Self::Composed(mine), Self::Composed(theirs)) => {
+                for (key, bucket) in theirs {
+                    match mine.entry(key) {
+                        std::collections::hash_map::Entry::Occupied(slot) => {
+                            slot.into_mut().merge(bucket, node, budget)?;
+                        }
+                        std::collections::hash_map::Entry::Vacant(slot) => {
+                            budget.take(raw_bytes(slot.key()) + bucket.bytes())?;
+                            slot.insert(bucket);
+                        }
+                    }
+                }
+            }
             (Self::Placed(mine), Self::Placed(theirs)) => {
                 for (mine, theirs) in mine.iter_mut().zip(theirs) {
-                    mine.merge(theirs, budget)?;
+                    mine.merge(theirs, node, budget)?;
                 }
             }
             (Self::Numbers(mine), Self::Numbers(theirs)) => mine.merge(&theirs),
@@ -113,6 +148,20 @@ impl Partial {
                 let before = mine.len();
                 mine.extend(theirs);
                 budget.take((mine.len() - before) * 16)?;
+            }
+            (Self::Sample(mine), Self::Sample(theirs)) => mine.merge(theirs, budget)?,
+            (Self::Hits(mine), Self::Hits(theirs)) => {
+                mine.total += theirs.total;
+                mine.max_score = match (mine.max_score, theirs.max_score) {
+                    (Some(mine), Some(theirs)) => Some(mine.max(theirs)),
+                    (mine, theirs) => mine.or(theirs),
+                };
+                let before = mine.best.len();
+                mine.best.extend(theirs.best);
+                if let Kind::TopHits(plan) = &node.kind {
+                    plan.keep_best(&mut mine.best);
+                }
+                budget.take(mine.best.len().saturating_sub(before) * HIT_BYTES)?;
             }
             _ => return Err(EsError::internal("parts of different aggregations")),
         }
@@ -128,6 +177,12 @@ impl Partial {
             Self::Placed(buckets) => buckets.iter().map(Bucket::bytes).sum(),
             Self::Numbers(_) => size_of::<Numbers>(),
             Self::Distinct(values) => values.len() * 16,
+            Self::Sample(sample) => sample.bytes(),
+            Self::Composed(buckets) => buckets
+                .iter()
+                .map(|(key, bucket)| raw_bytes(key) + bucket.bytes())
+                .sum(),
+            Self::Hits(hits) => hits.best.len() * HIT_BYTES,
         }
     }
 }
@@ -139,11 +194,21 @@ fn key_bytes(key: &Key) -> usize {
     }
 }
 
+fn raw_bytes(key: &[Raw]) -> usize {
+    let text = |raw: &Raw| match raw {
+        Raw::Text(text) => text.len(),
+        Raw::Least | Raw::Number(_) | Raw::Greatest => 0,
+    };
+    key.iter().map(|raw| size_of::<Raw>() + text(raw)).sum()
+}
+
 impl Bucket {
-    fn merge(&mut self, other: Self, budget: &mut Budget) -> Result<(), EsError> {
+    /// Add what the same bucket of `node` has elsewhere.
+    fn merge(&mut self, other: Self, node: &Node, budget: &mut Budget) -> Result<(), EsError> {
         self.count += other.count;
-        for (mine, theirs) in self.below.iter_mut().zip(other.below) {
-            mine.merge(theirs, budget)?;
+        let pairs = self.below.iter_mut().zip(other.below);
+        for ((mine, theirs), node) in pairs.zip(&node.below) {
+            mine.merge(theirs, node, budget)?;
         }
         Ok(())
     }
@@ -161,14 +226,20 @@ pub(crate) struct Merged {
 
 impl Merged {
     /// Add what another segment found.
-    pub(super) fn add(&mut self, parts: Vec<Partial>, budget: &mut Budget) -> Result<(), EsError> {
+    pub(super) fn add(
+        &mut self,
+        parts: Vec<Partial>,
+        nodes: &[Node],
+        budget: &mut Budget,
+    ) -> Result<(), EsError> {
         if self.parts.is_empty() {
             budget.take(parts.iter().map(Partial::bytes).sum())?;
             self.parts = parts;
             return Ok(());
         }
-        for (mine, theirs) in self.parts.iter_mut().zip(parts) {
-            mine.merge(theirs, budget)?;
+        let pairs = self.parts.iter_mut().zip(parts);
+        for ((mine, theirs), node) in pairs.zip(nodes) {
+            mine.merge(theirs, node, budget)?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use mscp_log_core::query::ast::{
-    Aggregation, AggregationKind, Bounds, DateHistogram, Histogram, Metric, Order,
-    RangeAggregation, Scalar, TermsAggregation, TermsSelection,
+    Aggregation, AggregationKind, Bounds, DateHistogram, Histogram, Metric, Number, Order, Query,
+    RangeAggregation, Scalar, Search, TermsAggregation, TermsSelection,
 };
 use mscp_log_core::query::date_math::{Formats, Zone, resolve};
 use mscp_log_core::query::regexp;
@@ -14,7 +14,11 @@ use super::super::compile::{Compiled, Compiler, scalar_text, wrong_date};
 use super::super::error::EsError;
 use super::super::sort::no_columns;
 use super::super::target::{self, Kind as FieldKind, Target};
+use super::composite::Composite;
+use super::numbers::{Decimal, Shape};
+use super::partition::Partition;
 use super::rounding::Rounding;
+use super::top_hits::TopHits;
 
 /// The aggregations of a search.
 pub(crate) struct Plan {
@@ -53,8 +57,18 @@ pub(super) enum Kind {
         field: Option<Target>,
         missing: Option<f64>,
         shown: Shown,
-        format: Option<Formats>,
+        shape: Shape,
     },
+    Percentiles {
+        field: Option<Target>,
+        missing: Option<f64>,
+        /// From the least.
+        percents: Vec<f64>,
+        keyed: bool,
+        shape: Shape,
+    },
+    Composite(Box<Composite>),
+    TopHits(Box<TopHits>),
     Values {
         field: Option<Target>,
         missing: bool,
@@ -87,20 +101,27 @@ pub(super) struct Terms {
     pub(super) include: Option<Selection>,
     pub(super) exclude: Option<Selection>,
     pub(super) show_error: bool,
-    pub(super) format: Option<Formats>,
+    /// Whether keys are numbers.
+    pub(super) numeric: bool,
+    pub(super) shape: Shape,
 }
 
 /// Which terms are meant.
 pub(super) enum Selection {
     Regex(regex::Regex),
     Values(HashSet<String>),
+    Partition(Partition),
 }
 
 impl Selection {
-    pub(super) fn has(&self, term: &str) -> bool {
+    fn has(&self, term: &str, numeric: bool) -> bool {
         match self {
             Self::Regex(regex) => regex.is_match(term),
             Self::Values(values) => values.contains(term),
+            Self::Partition(partition) => match term.parse() {
+                Ok(number) if numeric => partition.has_number(number),
+                _ => partition.has_text(term),
+            },
         }
     }
 }
@@ -116,8 +137,7 @@ pub(super) struct Buckets {
     pub(super) missing: Option<i64>,
     pub(super) keyed: bool,
     pub(super) order: Vec<(String, Order)>,
-    pub(super) format: Formats,
-    pub(super) zone: Zone,
+    pub(super) shape: Shape,
 }
 
 /// How values become buckets.
@@ -133,7 +153,9 @@ pub(super) struct Ranges {
     pub(super) field: Option<Target>,
     pub(super) ranges: Vec<OneRange>,
     pub(super) keyed: bool,
-    pub(super) dates: Option<(Formats, Zone)>,
+    /// Whether it is `date_range`.
+    pub(super) is_dates: bool,
+    pub(super) shape: Shape,
     pub(super) missing: Option<f64>,
 }
 
@@ -145,10 +167,10 @@ pub(super) struct OneRange {
 }
 
 impl Plan {
-    /// Check `aggregations`, those that are named in a search.
+    /// Check the aggregations of `search`.
     pub(crate) fn new(
         compiler: &Compiler<'_>,
-        aggregations: &[(String, Aggregation)],
+        search: &Search,
         memory_bytes: usize,
         max_buckets: usize,
     ) -> Result<Self, EsError> {
@@ -158,29 +180,34 @@ impl Plan {
             memory_bytes,
             max_buckets,
         };
-        plan.nodes = plan.nodes(compiler, aggregations)?;
+        let reading = Reading {
+            compiler,
+            query: search.query.as_ref(),
+            above: None,
+        };
+        plan.nodes = plan.nodes(reading, &search.aggs)?;
         Ok(plan)
+    }
+
+    /// Whether documents must be scored.
+    pub(crate) fn needs_scores(&self) -> bool {
+        self.nodes.iter().any(Node::needs_scores)
     }
 
     fn nodes(
         &mut self,
-        compiler: &Compiler<'_>,
+        reading: Reading<'_>,
         aggregations: &[(String, Aggregation)],
     ) -> Result<Vec<Node>, EsError> {
         aggregations
             .iter()
             .map(|(name, aggregation)| {
-                let below = self.nodes(compiler, &aggregation.aggs)?;
-                let kind = self.kind(compiler, &aggregation.kind)?;
-                let metric = matches!(
-                    kind,
-                    Kind::Numbers { .. } | Kind::Values { .. } | Kind::Distinct { .. }
-                );
-                if metric && !below.is_empty() {
-                    return Err(EsError::refused_request(format!(
-                        "Aggregator [{name}] cannot accept sub-aggregations"
-                    )));
-                }
+                let kind = self.kind(reading, name, &aggregation.kind)?;
+                let inside = Reading {
+                    above: reading.above.or(factory(&kind)),
+                    ..reading
+                };
+                let below = self.nodes(inside, &aggregation.aggs)?;
                 let node = Node {
                     name: name.clone(),
                     kind,
@@ -196,16 +223,18 @@ impl Plan {
             .collect()
     }
 
-    fn filter(
-        &mut self,
-        compiler: &Compiler<'_>,
-        query: &mscp_log_core::query::ast::Query,
-    ) -> Result<usize, EsError> {
+    fn filter(&mut self, compiler: &Compiler<'_>, query: &Query) -> Result<usize, EsError> {
         self.filters.push(compiler.compile(query)?);
         Ok(self.filters.len() - 1)
     }
 
-    fn kind(&mut self, compiler: &Compiler<'_>, kind: &AggregationKind) -> Result<Kind, EsError> {
+    fn kind(
+        &mut self,
+        reading: Reading<'_>,
+        name: &str,
+        kind: &AggregationKind,
+    ) -> Result<Kind, EsError> {
+        let compiler = reading.compiler;
         Ok(match kind {
             AggregationKind::Terms(terms) => Kind::Terms(Box::new(Terms::new(compiler, terms)?)),
             AggregationKind::DateHistogram(histogram) => {
@@ -266,18 +295,94 @@ impl Plan {
                 };
                 numbers(compiler, metric, "extended_stats", Shown::Extended(sigma))?
             }
-            AggregationKind::Composite(_) => return Err(unknown("composite")),
-            AggregationKind::Percentiles { .. } => return Err(unknown("percentiles")),
-            AggregationKind::TopHits(_) => return Err(unknown("top_hits")),
+            AggregationKind::Composite(composite) => {
+                if let Some(above) = reading.above {
+                    return Err(EsError::illegal_argument(format!(
+                        "[composite] aggregation cannot be used with a parent aggregation of type: [{above}]"
+                    )));
+                }
+                let composite = Composite::new(compiler, name, composite, self.max_buckets)?;
+                Kind::Composite(Box::new(composite))
+            }
+            AggregationKind::Percentiles {
+                metric,
+                percents,
+                keyed,
+                ..
+            } => {
+                let field = numeric(compiler, &metric.field, "percentiles")?;
+                Kind::Percentiles {
+                    missing: missing_number(compiler, metric, field.as_ref())?,
+                    percents: sorted_percents(percents.as_deref())?,
+                    keyed: *keyed != Some(false),
+                    shape: shape(field.as_ref(), metric.format.as_deref(), Zone::default())?,
+                    field,
+                }
+            }
+            AggregationKind::TopHits(search) => Kind::TopHits(Box::new(TopHits::new(
+                compiler,
+                name,
+                search,
+                reading.query,
+            )?)),
         })
     }
 }
 
-fn unknown(kind: &str) -> EsError {
-    EsError::unknown(format!("Unknown aggregation type [{kind}]"))
+/// What aggregations are checked against.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    compiler: &'a Compiler<'a>,
+    /// The query of the search.
+    query: Option<&'a Query>,
+    /// The first aggregation above that has several buckets, by Elasticsearch's name.
+    above: Option<&'static str>,
+}
+
+/// What Elasticsearch calls an aggregation that has several buckets.
+fn factory(kind: &Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::Terms(_) => "TermsAggregatorFactory",
+        Kind::Histogram(buckets) => match buckets.cut {
+            Cut::Dates(_) => "DateHistogramAggregatorFactory",
+            Cut::Numbers { .. } => "HistogramAggregatorFactory",
+        },
+        Kind::Ranges(ranges) => match ranges.is_dates {
+            true => "DateRangeAggregatorFactory",
+            false => "RangeAggregatorFactory",
+        },
+        Kind::Filters { .. } => "FiltersAggregatorFactory",
+        Kind::Missing(_) => "MissingAggregatorFactory",
+        Kind::Composite(_) => "CompositeAggregationFactory",
+        _ => return None,
+    })
+}
+
+/// The percents that are asked for, from the least.
+fn sorted_percents(percents: Option<&[Number]>) -> Result<Vec<f64>, EsError> {
+    let Some(percents) = percents else {
+        return Ok(vec![1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0]);
+    };
+    let mut sorted = Vec::with_capacity(percents.len());
+    for number in percents {
+        let percent: f64 = number
+            .0
+            .parse()
+            .map_err(|_| EsError::number_format(&number.0))?;
+        sorted.push(percent);
+    }
+    sorted.sort_by(f64::total_cmp);
+    Ok(sorted)
 }
 
 impl Node {
+    fn needs_scores(&self) -> bool {
+        match &self.kind {
+            Kind::TopHits(plan) => plan.needs_scores(),
+            _ => self.below.iter().any(Self::needs_scores),
+        }
+    }
+
     /// A path of an order must lead to a number.
     fn check_order(&self) -> Result<(), EsError> {
         let order = match &self.kind {
@@ -289,7 +394,7 @@ impl Node {
             if matches!(path.as_str(), "_count" | "_key" | "_term" | "_time") {
                 continue;
             }
-            if super::render::Path::new(path, &self.below).is_none() {
+            if super::path::Path::new(path, &self.below).is_none() {
                 return Err(EsError::illegal_argument(format!(
                     "Invalid aggregation order path [{path}]. The provided aggregation [{path}] either does not exist, or is a pipeline aggregation and cannot be used to sort the buckets."
                 )));
@@ -300,14 +405,18 @@ impl Node {
 }
 
 /// The field that has columns, or `None` where no document has it.
-fn column(compiler: &Compiler<'_>, field: &str) -> Result<Option<Target>, EsError> {
+pub(super) fn column(compiler: &Compiler<'_>, field: &str) -> Result<Option<Target>, EsError> {
     match target::resolve(compiler.schema, field) {
         Some(target) if target.kind == FieldKind::Text => Err(no_columns(field)),
         other => Ok(other),
     }
 }
 
-fn numeric(compiler: &Compiler<'_>, field: &str, kind: &str) -> Result<Option<Target>, EsError> {
+pub(super) fn numeric(
+    compiler: &Compiler<'_>,
+    field: &str,
+    kind: &str,
+) -> Result<Option<Target>, EsError> {
     match column(compiler, field)? {
         Some(target) if !matches!(target.kind, FieldKind::Long | FieldKind::Date) => {
             Err(EsError::illegal_argument(format!(
@@ -325,35 +434,56 @@ fn numbers(
     shown: Shown,
 ) -> Result<Kind, EsError> {
     let field = numeric(compiler, &metric.field, kind)?;
-    let is_date = is_date(field.as_ref());
-    let format = match &metric.format {
-        Some(format) if is_date => Some(formats(Some(format))?),
-        None if is_date => Some(Formats::default()),
-        _ => None,
-    };
     Ok(Kind::Numbers {
-        missing: match &metric.missing {
-            Some(value) => Some(number(compiler, is_date, value)?),
-            None => None,
-        },
+        missing: missing_number(compiler, metric, field.as_ref())?,
+        shape: shape(field.as_ref(), metric.format.as_deref(), Zone::default())?,
         field,
         shown,
-        format,
     })
+}
+
+fn missing_number(
+    compiler: &Compiler<'_>,
+    metric: &Metric,
+    field: Option<&Target>,
+) -> Result<Option<f64>, EsError> {
+    match &metric.missing {
+        Some(value) => number(compiler, is_date(field), value).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// How values of `field` are written beside their numbers.
+fn shape(field: Option<&Target>, format: Option<&str>, zone: Zone) -> Result<Shape, EsError> {
+    if is_date(field) {
+        return Ok(Shape::Dates(formats(format)?, zone));
+    }
+    let Some(pattern) = format else {
+        return Ok(Shape::Plain);
+    };
+    match field {
+        Some(target) if target.kind != FieldKind::Long => Err(EsError::illegal_argument(format!(
+            "Field [{}] of type [keyword] does not support custom formats",
+            target.column
+        ))),
+        _ => Decimal::parse(pattern).map(Shape::Decimal).ok_or_else(|| {
+            EsError::illegal_argument(format!("Invalid format [{pattern}] for a number"))
+        }),
+    }
 }
 
 fn is_date(field: Option<&Target>) -> bool {
     field.is_some_and(|target| target.kind == FieldKind::Date)
 }
 
-fn formats(text: Option<&str>) -> Result<Formats, EsError> {
+pub(super) fn formats(text: Option<&str>) -> Result<Formats, EsError> {
     match text {
         Some(text) => Formats::parse(text).map_err(|error| wrong_date(&error)),
         None => Ok(Formats::default()),
     }
 }
 
-fn zone(text: Option<&str>) -> Result<Zone, EsError> {
+pub(super) fn zone(text: Option<&str>) -> Result<Zone, EsError> {
     match text {
         Some(text) => Zone::parse(text).map_err(|error| wrong_date(&error)),
         None => Ok(Zone::default()),
@@ -383,10 +513,12 @@ impl Terms {
         if order.is_empty() {
             order.push(("_count".to_owned(), Order::Desc));
         }
-        let format = match &terms.format {
-            Some(format) if is_date => Some(formats(Some(format))?),
-            None if is_date => Some(Formats::default()),
-            _ => None,
+        let numeric = match &field {
+            Some(target) => matches!(target.kind, FieldKind::Long | FieldKind::Date),
+            None => matches!(
+                terms.value_type.as_deref(),
+                Some("long" | "integer" | "short" | "byte" | "date")
+            ),
         };
         let missing = match &terms.missing {
             Some(value) if is_date => {
@@ -400,16 +532,28 @@ impl Terms {
         {
             return Err(EsError::number_format(text));
         }
+        let instant = |value: &Scalar| -> Result<String, EsError> {
+            if is_date {
+                let ms = super::super::compile::date_value(value, compiler.now_ms, false)?;
+                return Ok(ms.to_string());
+            }
+            let text = scalar_text(value);
+            if numeric && text.parse::<f64>().is_err() {
+                return Err(EsError::number_format(&text));
+            }
+            Ok(text)
+        };
         Ok(Self {
+            shape: shape(field.as_ref(), terms.format.as_deref(), Zone::default())?,
+            include: selection(terms.include.as_ref(), numeric, &instant)?,
+            exclude: selection(terms.exclude.as_ref(), numeric, &instant)?,
             field,
+            numeric,
             size: usize::try_from(size).unwrap_or(usize::MAX),
             order,
             min_doc_count: terms.min_doc_count.unwrap_or(1),
             missing,
-            include: selection(terms.include.as_ref())?,
-            exclude: selection(terms.exclude.as_ref())?,
             show_error: terms.show_term_doc_count_error == Some(true),
-            format,
         })
     }
 
@@ -417,17 +561,26 @@ impl Terms {
     pub(super) fn selects(&self, term: &str) -> bool {
         self.include
             .as_ref()
-            .is_none_or(|include| include.has(term))
+            .is_none_or(|include| include.has(term, self.numeric))
             && !self
                 .exclude
                 .as_ref()
-                .is_some_and(|exclude| exclude.has(term))
+                .is_some_and(|exclude| exclude.has(term, self.numeric))
     }
 }
 
-fn selection(selection: Option<&TermsSelection>) -> Result<Option<Selection>, EsError> {
+fn selection(
+    selection: Option<&TermsSelection>,
+    numeric: bool,
+    text: &dyn Fn(&Scalar) -> Result<String, EsError>,
+) -> Result<Option<Selection>, EsError> {
     Ok(match selection {
         None => None,
+        Some(TermsSelection::Regexp(_)) if numeric => {
+            return Err(EsError::illegal_argument(
+                "Aggregation cannot support regular expression style include/exclude settings as they can only be applied to string fields. Use an array of numeric values for include/exclude clauses used to filter numeric fields",
+            ));
+        }
         Some(TermsSelection::Regexp(expression)) => {
             let regex = regexp::to_regex(expression, false).map_err(EsError::illegal_argument)?;
             let regex = regex::RegexBuilder::new(&regex)
@@ -437,13 +590,16 @@ fn selection(selection: Option<&TermsSelection>) -> Result<Option<Selection>, Es
             Some(Selection::Regex(regex))
         }
         Some(TermsSelection::Values(values)) => {
-            Some(Selection::Values(values.iter().map(scalar_text).collect()))
+            let values = values.iter().map(text);
+            Some(Selection::Values(values.collect::<Result<_, _>>()?))
         }
-        Some(TermsSelection::Partition { .. }) => {
-            return Err(EsError::unknown(
-                "[terms] with [include] by partition is not supported",
-            ));
-        }
+        Some(TermsSelection::Partition {
+            partition,
+            num_partitions,
+        }) => Some(Selection::Partition(Partition {
+            part: i64::try_from(*partition).unwrap_or(i64::MAX),
+            of: i64::try_from(*num_partitions).unwrap_or(i64::MAX),
+        })),
     })
 }
 
@@ -451,7 +607,10 @@ impl Buckets {
     fn of_dates(compiler: &Compiler<'_>, histogram: &DateHistogram) -> Result<Self, EsError> {
         let field = numeric(compiler, &histogram.field, "date_histogram")?;
         let zone = zone(histogram.time_zone.as_deref())?;
-        let formats = formats(histogram.format.as_deref())?;
+        let formats = match field.as_ref().map(|field| &field.kind) {
+            Some(FieldKind::Long) => Formats::default(),
+            _ => formats(histogram.format.as_deref())?,
+        };
         let rounding = Rounding::new(histogram, zone)?;
         let instant = |value: &Option<Scalar>| -> Result<Option<i64>, EsError> {
             match value {
@@ -477,7 +636,14 @@ impl Buckets {
         let extended = bounds(&histogram.extended_bounds)?;
         check_bounds(extended.0, extended.1)?;
         let hard = bounds(&histogram.hard_bounds)?;
+        check_within(extended, hard, |ms| formats.write(ms, &zone))?;
+        let missing = instant(&histogram.missing)?;
         Ok(Self {
+            shape: match (&field, &histogram.format) {
+                // A field that no document has is a date here.
+                (None, _) => Shape::Dates(formats, zone),
+                (field, format) => shape(field.as_ref(), format.as_deref(), zone)?,
+            },
             field,
             extended: (
                 extended.0.map(|ms| rounding.floor(ms)),
@@ -486,11 +652,9 @@ impl Buckets {
             hard: (hard.0.map(|ms| ms as f64), hard.1.map(|ms| ms as f64)),
             cut: Cut::Dates(rounding),
             min_doc_count: histogram.min_doc_count.unwrap_or(0),
-            missing: instant(&histogram.missing)?,
+            missing,
             keyed: histogram.keyed == Some(true),
             order: histogram.order.clone(),
-            format: formats,
-            zone,
         })
     }
 
@@ -522,19 +686,21 @@ impl Buckets {
         };
         let place = |value: f64| ((value - offset) / width).floor() as i64;
         let extended = bounds(&histogram.extended_bounds)?;
+        let hard = bounds(&histogram.hard_bounds)?;
+        check_within(extended, hard, super::numbers::double)?;
         let extended = (extended.0.map(place), extended.1.map(place));
         check_bounds(extended.0, extended.1)?;
+        let field = numeric(compiler, &histogram.field, "histogram")?;
         Ok(Self {
-            field: numeric(compiler, &histogram.field, "histogram")?,
+            shape: shape(field.as_ref(), histogram.format.as_deref(), Zone::default())?,
+            field,
             extended,
-            hard: bounds(&histogram.hard_bounds)?,
+            hard,
             cut: Cut::Numbers { width, offset },
             min_doc_count: histogram.min_doc_count.unwrap_or(0),
             missing: given(histogram.missing.as_ref())?.map(|number| number as i64),
             keyed: histogram.keyed == Some(true),
             order: histogram.order.clone(),
-            format: Formats::default(),
-            zone: Zone::default(),
         })
     }
 }
@@ -548,16 +714,48 @@ fn check_bounds(low: Option<i64>, high: Option<i64>) -> Result<(), EsError> {
     }
 }
 
+/// Buckets that are filled in must be among those that may be.
+fn check_within<T: PartialOrd + Copy>(
+    extended: (Option<T>, Option<T>),
+    hard: (Option<T>, Option<T>),
+    text: impl Fn(T) -> String,
+) -> Result<(), EsError> {
+    let too_low = extended
+        .0
+        .zip(hard.0)
+        .is_some_and(|(own, limit)| own < limit);
+    let too_high = extended
+        .1
+        .zip(hard.1)
+        .is_some_and(|(own, limit)| own > limit);
+    if !too_low && !too_high {
+        return Ok(());
+    }
+    let written = |bounds: (Option<T>, Option<T>)| {
+        let end = |end: Option<T>| end.map_or_else(String::new, &text);
+        format!("{}--{}", end(bounds.0), end(bounds.1))
+    };
+    Err(EsError::illegal_argument(format!(
+        "Extended bounds have to be inside hard bounds, hard bounds: [{}], extended bounds: [{}]",
+        written(hard),
+        written(extended)
+    )))
+}
+
 impl Ranges {
     fn new(
         compiler: &Compiler<'_>,
         aggregation: &RangeAggregation,
-        dates: bool,
+        is_dates: bool,
     ) -> Result<Self, EsError> {
-        let kind = if dates { "date_range" } else { "range" };
+        let kind = if is_dates { "date_range" } else { "range" };
         let field = numeric(compiler, &aggregation.field, kind)?;
-        let dates = dates || is_date(field.as_ref());
-        let formats = formats(aggregation.format.as_deref())?;
+        let dates = is_date(field.as_ref()) || (is_dates && field.is_none());
+        let formats = if dates {
+            formats(aggregation.format.as_deref())?
+        } else {
+            Formats::default()
+        };
         let zone = zone(aggregation.time_zone.as_deref())?;
         let end = |value: Option<&Scalar>| -> Result<Option<f64>, EsError> {
             match value {
@@ -592,10 +790,15 @@ impl Ranges {
         });
         Ok(Self {
             missing: end(aggregation.missing.as_ref())?,
+            shape: if dates {
+                Shape::Dates(formats, zone)
+            } else {
+                shape(field.as_ref(), aggregation.format.as_deref(), zone)?
+            },
             field,
             ranges,
             keyed: aggregation.keyed == Some(true),
-            dates: dates.then_some((formats, zone)),
+            is_dates,
         })
     }
 }

@@ -4,29 +4,52 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use mscp_log_core::query::ast::Order;
-use mscp_log_core::query::date_math::{Formats, Zone};
 use serde_json::{Map, Value, json};
 
+use super::super::collect::Found;
 use super::super::error::EsError;
-use super::super::target::Kind as FieldKind;
-use super::merged::{Bucket, Key, Merged, Numbers, Partial};
+use super::super::fetch::short;
+use super::super::sort::Raw;
+use super::composite::Composite;
+use super::merged::{Bucket, Hits, Key, Merged, Numbers, Partial};
+use super::numbers::{Shape, double};
+use super::path::Path;
 use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Shown, Terms};
+use super::table::Budget;
+use super::top_hits::TopHits;
+
+/// Fetches documents of `top_hits`, as an answer shows them.
+pub(crate) type Fetch<'a> = dyn Fn(&TopHits, &[Found]) -> Result<Vec<Value>, EsError> + 'a;
+
+/// In which form an answer is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Form<'a> {
+    /// Whether names say the type (`typed_keys`).
+    pub(crate) typed: bool,
+    /// Fetches the documents of `top_hits`.
+    pub(crate) fetch: &'a Fetch<'a>,
+}
 
 /// The `aggregations` of an answer.
-pub(crate) fn render(plan: &Plan, merged: Merged) -> Result<Value, EsError> {
+pub(crate) fn render(plan: &Plan, merged: Merged, form: Form<'_>) -> Result<Value, EsError> {
     let mut writer = Writer {
         buckets: 0,
         limit: plan.max_buckets,
+        form,
+        budget: Budget::new(plan.memory_bytes),
     };
     writer.all(&plan.nodes, merged.parts)
 }
 
-struct Writer {
+struct Writer<'a> {
     buckets: usize,
     limit: usize,
+    form: Form<'a>,
+    /// For the documents of `top_hits`.
+    budget: Budget,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn all(&mut self, nodes: &[Node], parts: Vec<Partial>) -> Result<Value, EsError> {
         let mut parts = parts.into_iter();
         let mut all = Map::new();
@@ -36,7 +59,12 @@ impl Writer {
             if let Some(meta) = &node.meta {
                 value["meta"] = meta.clone();
             }
-            all.insert(node.name.clone(), value);
+            let name = if self.form.typed {
+                format!("{}#{}", type_of(&node.kind), node.name)
+            } else {
+                node.name.clone()
+            };
+            all.insert(name, value);
         }
         Ok(Value::Object(all))
     }
@@ -75,9 +103,22 @@ impl Writer {
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(answer_of(Value::Array(values)))
             }
-            (Kind::Numbers { shown, format, .. }, Partial::Numbers(numbers)) => {
-                Ok(shown_numbers(*shown, &numbers, format.as_ref()))
+            (Kind::Numbers { shown, shape, .. }, Partial::Numbers(numbers)) => {
+                Ok(shown_numbers(*shown, &numbers, shape))
             }
+            (
+                Kind::Percentiles {
+                    percents,
+                    keyed,
+                    shape,
+                    ..
+                },
+                Partial::Sample(sample),
+            ) => Ok(percentiles(percents, sample.at(percents), *keyed, shape)),
+            (Kind::Composite(plan), Partial::Composed(buckets)) => {
+                self.composite(node, plan, buckets)
+            }
+            (Kind::TopHits(plan), Partial::Hits(hits)) => self.top_hits(plan, &hits),
             (Kind::Values { .. }, Partial::Numbers(numbers)) => Ok(json!({"value": numbers.count})),
             (Kind::Distinct { .. }, Partial::Distinct(values)) => {
                 Ok(json!({"value": values.len()}))
@@ -119,17 +160,12 @@ impl Writer {
         sorted.truncate(terms.size);
         self.count(sorted.len())?;
         let shown: u64 = sorted.iter().map(|(_, bucket)| bucket.count).sum();
-        let is_date = terms
-            .field
-            .as_ref()
-            .is_some_and(|field| field.kind == FieldKind::Date);
         let mut values = Vec::with_capacity(sorted.len());
         for (key, bucket) in sorted {
             let mut value = self.bucket(node, bucket)?;
             match key {
                 Key::Number(number) => {
-                    if let (true, Some(format)) = (is_date, &terms.format) {
-                        let text = format.write(number, &Zone::default());
+                    if let Some(text) = terms.shape.text(number as f64) {
                         value.insert("key_as_string".to_owned(), json!(text));
                     }
                     value.insert("key".to_owned(), json!(number));
@@ -176,16 +212,23 @@ impl Writer {
             let mut value = self.bucket(node, bucket)?;
             let name = match &plan.cut {
                 Cut::Dates(_) => {
-                    let text = plan.format.write(number, &plan.zone);
-                    value.insert("key_as_string".to_owned(), json!(text));
                     value.insert("key".to_owned(), json!(number));
-                    text
+                    plan.shape
+                        .text(number as f64)
+                        .ok_or_else(|| number.to_string())
                 }
                 Cut::Numbers { width, offset } => {
                     let begin = number as f64 * width + offset;
                     value.insert("key".to_owned(), json!(begin));
-                    double(begin)
+                    plan.shape.text(begin).ok_or_else(|| double(begin))
                 }
+            };
+            let name = match name {
+                Ok(text) => {
+                    value.insert("key_as_string".to_owned(), json!(text));
+                    text
+                }
+                Err(plain) => plain,
             };
             if plan.keyed {
                 named.insert(name, Value::Object(value));
@@ -227,6 +270,42 @@ impl Writer {
         Ok(())
     }
 
+    fn composite(
+        &mut self,
+        node: &Node,
+        plan: &Composite,
+        buckets: HashMap<Vec<Raw>, Bucket>,
+    ) -> Result<Value, EsError> {
+        let mut page: Vec<(Vec<Raw>, Bucket)> = buckets.into_iter().collect();
+        page.sort_by(|left, right| plan.compare(&left.0, &right.0));
+        page.truncate(plan.size);
+        self.count(page.len())?;
+        let last = page.last().map(|(key, _)| plan.key(key));
+        let mut values = Vec::with_capacity(page.len());
+        for (key, bucket) in page {
+            let mut value = self.bucket(node, bucket)?;
+            value.insert("key".to_owned(), plan.key(&key));
+            values.push(Value::Object(value));
+        }
+        let mut answer = answer_of(Value::Array(values));
+        if let Some(last) = last {
+            answer["after_key"] = last;
+        }
+        Ok(answer)
+    }
+
+    fn top_hits(&mut self, plan: &TopHits, hits: &Hits) -> Result<Value, EsError> {
+        let found = (self.form.fetch)(plan, &hits.best)?;
+        self.budget.take(found.iter().map(weight).sum())?;
+        let max_score = hits.max_score.map(short);
+        let mut answer = json!({
+            "total": {"value": hits.total, "relation": "eq"},
+            "max_score": max_score,
+        });
+        answer["hits"] = Value::Array(found);
+        Ok(json!({ "hits": answer }))
+    }
+
     fn ranges(
         &mut self,
         node: &Node,
@@ -238,16 +317,15 @@ impl Writer {
         let mut listed = Vec::with_capacity(buckets.len());
         for (range, bucket) in plan.ranges.iter().zip(buckets) {
             let mut value = self.bucket(node, bucket)?;
-            let text = |end: Option<f64>| match (end, &plan.dates) {
-                (None, _) => "*".to_owned(),
-                (Some(end), Some((format, zone))) => format.write(end as i64, zone),
-                (Some(end), None) => double(end),
+            let text = |end: Option<f64>| match end {
+                None => "*".to_owned(),
+                Some(end) => plan.shape.text(end).unwrap_or_else(|| double(end)),
             };
             for (name, end) in [("from", range.from), ("to", range.to)] {
                 if let Some(end) = end {
                     value.insert(name.to_owned(), json!(end));
-                    if plan.dates.is_some() {
-                        value.insert(format!("{name}_as_string"), json!(text(Some(end))));
+                    if let Some(text) = plan.shape.text(end) {
+                        value.insert(format!("{name}_as_string"), json!(text));
                     }
                 }
             }
@@ -277,9 +355,73 @@ fn answer_of(buckets: Value) -> Value {
     Value::Object(answer)
 }
 
-/// A number as Java writes a double.
-fn double(value: f64) -> String {
-    json!(value).to_string()
+/// Bytes that a value takes, about.
+fn weight(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(weight).sum(),
+            Value::Object(values) => values.iter().map(|(name, v)| name.len() + weight(v)).sum(),
+        }
+}
+
+/// The type that `typed_keys` puts before a name.
+fn type_of(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Terms(terms) if terms.numeric => "lterms",
+        Kind::Terms(terms) if terms.field.is_none() && terms.missing.is_none() => "umterms",
+        Kind::Terms(_) => "sterms",
+        Kind::Histogram(buckets) => match buckets.cut {
+            Cut::Dates(_) => "date_histogram",
+            Cut::Numbers { .. } => "histogram",
+        },
+        Kind::Ranges(ranges) if ranges.is_dates => "date_range",
+        Kind::Ranges(_) => "range",
+        Kind::Filter(_) => "filter",
+        Kind::Filters { .. } => "filters",
+        Kind::Missing(_) => "missing",
+        Kind::Numbers { shown, .. } => match shown {
+            Shown::Min => "min",
+            Shown::Max => "max",
+            Shown::Avg => "avg",
+            Shown::Sum => "sum",
+            Shown::Stats => "stats",
+            Shown::Extended(_) => "extended_stats",
+        },
+        Kind::Percentiles { .. } => "tdigest_percentiles",
+        Kind::Composite(_) => "composite",
+        Kind::TopHits(_) => "top_hits",
+        Kind::Values { .. } => "value_count",
+        Kind::Distinct { .. } => "cardinality",
+    }
+}
+
+fn percentiles(percents: &[f64], values: Vec<Option<f64>>, keyed: bool, shape: &Shape) -> Value {
+    let mut named = Map::new();
+    let mut listed = Vec::new();
+    for (percent, value) in percents.iter().zip(values) {
+        let text = value.and_then(|value| shape.text(value));
+        if keyed {
+            let name = double(*percent);
+            if let Some(text) = text {
+                named.insert(format!("{name}_as_string"), json!(text));
+            }
+            named.insert(name, json!(value));
+        } else {
+            let mut entry = json!({"key": percent, "value": value});
+            if let Some(text) = text {
+                entry["value_as_string"] = json!(text);
+            }
+            listed.push(entry);
+        }
+    }
+    let values = if keyed {
+        Value::Object(named)
+    } else {
+        Value::Array(listed)
+    };
+    json!({"values": values})
 }
 
 /// What an aggregation finds where there is nothing.
@@ -294,15 +436,18 @@ fn empty(node: &Node) -> Partial {
         }
         Kind::Numbers { .. } | Kind::Values { .. } => Partial::Numbers(Numbers::default()),
         Kind::Distinct { .. } => Partial::Distinct(Default::default()),
+        Kind::Percentiles { .. } => Partial::Sample(Default::default()),
+        Kind::Composite(_) => Partial::Composed(HashMap::new()),
+        Kind::TopHits(_) => Partial::Hits(Hits::default()),
     }
 }
 
-fn shown_numbers(shown: Shown, numbers: &Numbers, format: Option<&Formats>) -> Value {
+fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
     let any = numbers.count > 0;
     let avg = any.then(|| numbers.sum / numbers.count as f64);
     let least = any.then_some(numbers.least);
     let greatest = any.then_some(numbers.greatest);
-    let text = |value: f64| format.map(|format| format.write(value as i64, &Zone::default()));
+    let text = |value: f64| shape.text(value);
     let single = |value: Option<f64>| {
         let mut answer = json!({"value": value});
         if let Some(text) = value.and_then(text) {
@@ -430,122 +575,4 @@ fn sort(buckets: &mut [(Key, Bucket)], order: &[(String, Order)], below: &[Node]
         }
         left.0.cmp(&right.0)
     });
-}
-
-/// The way from a bucket to a number below it: `slow>latency.avg`.
-pub(super) struct Path {
-    steps: Vec<usize>,
-    end: End,
-}
-
-#[derive(Clone, Copy)]
-enum End {
-    Count,
-    Distinct,
-    Min,
-    Max,
-    Avg,
-    Sum,
-    Values,
-    Variance,
-    Deviation,
-}
-
-impl Path {
-    /// The way that `path` says below a bucket with `nodes`; `None` where it
-    /// does not lead to one number.
-    pub(super) fn new(path: &str, nodes: &[Node]) -> Option<Self> {
-        let mut steps = Vec::new();
-        let mut nodes = nodes;
-        let mut parts = path.split('>').peekable();
-        loop {
-            let part = parts.next()?;
-            let find = |name: &str| nodes.iter().position(|node| node.name == name);
-            if parts.peek().is_some() {
-                let place = find(part)?;
-                if !matches!(nodes[place].kind, Kind::Filter(_) | Kind::Missing(_)) {
-                    return None;
-                }
-                steps.push(place);
-                nodes = &nodes[place].below;
-                continue;
-            }
-            let (place, property) = match find(part) {
-                Some(place) => (place, None),
-                None => {
-                    let (name, property) = part
-                        .strip_suffix(']')
-                        .and_then(|part| part.split_once('['))
-                        .or_else(|| part.rsplit_once('.'))?;
-                    (find(name)?, Some(property))
-                }
-            };
-            steps.push(place);
-            let end = End::of(&nodes[place].kind, property)?;
-            return Some(Self { steps, end });
-        }
-    }
-
-    fn value(&self, bucket: &Bucket) -> f64 {
-        let mut bucket = bucket;
-        let Some((last, ways)) = self.steps.split_last() else {
-            return f64::NAN;
-        };
-        for step in ways {
-            match bucket.below.get(*step) {
-                Some(Partial::Placed(buckets)) if !buckets.is_empty() => bucket = &buckets[0],
-                _ => return f64::NAN,
-            }
-        }
-        match bucket.below.get(*last) {
-            Some(Partial::Placed(buckets)) => buckets.first().map_or(0.0, |b| b.count as f64),
-            Some(Partial::Distinct(values)) => values.len() as f64,
-            Some(Partial::Numbers(numbers)) => self.end.of_numbers(numbers),
-            _ => f64::NAN,
-        }
-    }
-}
-
-impl End {
-    fn of(kind: &Kind, property: Option<&str>) -> Option<Self> {
-        Some(match (kind, property) {
-            (Kind::Filter(_) | Kind::Missing(_), None | Some("_count")) => Self::Count,
-            (Kind::Distinct { .. }, None | Some("value")) => Self::Distinct,
-            (Kind::Values { .. }, None | Some("value")) => Self::Values,
-            (Kind::Numbers { shown, .. }, None | Some("value")) => match shown {
-                Shown::Min => Self::Min,
-                Shown::Max => Self::Max,
-                Shown::Avg => Self::Avg,
-                Shown::Sum => Self::Sum,
-                Shown::Stats | Shown::Extended(_) => return None,
-            },
-            (Kind::Numbers { shown, .. }, Some(property)) => match (shown, property) {
-                (Shown::Stats | Shown::Extended(_), "min") => Self::Min,
-                (Shown::Stats | Shown::Extended(_), "max") => Self::Max,
-                (Shown::Stats | Shown::Extended(_), "avg") => Self::Avg,
-                (Shown::Stats | Shown::Extended(_), "sum") => Self::Sum,
-                (Shown::Stats | Shown::Extended(_), "count") => Self::Values,
-                (Shown::Extended(_), "variance") => Self::Variance,
-                (Shown::Extended(_), "std_deviation") => Self::Deviation,
-                _ => return None,
-            },
-            _ => return None,
-        })
-    }
-
-    fn of_numbers(self, numbers: &Numbers) -> f64 {
-        let count = numbers.count as f64;
-        let variance = || numbers.squares / count - (numbers.sum / count).powi(2);
-        match self {
-            Self::Values => count,
-            Self::Sum => numbers.sum,
-            _ if numbers.count == 0 => f64::NAN,
-            Self::Min => numbers.least,
-            Self::Max => numbers.greatest,
-            Self::Avg => numbers.sum / count,
-            Self::Variance => variance(),
-            Self::Deviation => variance().max(0.0).sqrt(),
-            Self::Count | Self::Distinct => f64::NAN,
-        }
-    }
 }

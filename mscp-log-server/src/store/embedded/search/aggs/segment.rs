@@ -10,15 +10,18 @@ use tantivy::query::{EnableScoring, Scorer, Weight};
 use tantivy::{DocId, SegmentReader};
 
 use super::super::super::ids::DocumentId;
-use super::super::collect::contains;
+use super::super::collect::{Place, contains};
 use super::super::columns::Values;
 use super::super::compile::scalar_text;
 use super::super::error::EsError;
 use super::super::target::Target;
+use super::composite::Composing;
 use super::merged::{Bucket, Key, Merged, Numbers, Partial};
+use super::percentiles::Sample;
 use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Terms};
 use super::rounding::Remembered;
 use super::table::{Budget, Table};
+use super::top_hits::Choosing;
 
 /// The key of documents without a value, where those are counted.
 const MISSING: u64 = u64::MAX;
@@ -59,6 +62,7 @@ impl<'a> Running<'a> {
     pub(crate) fn open(
         &self,
         segment: &SegmentReader,
+        place: Place,
         weights: &Weights,
     ) -> tantivy::Result<Result<Segment<'a>, EsError>> {
         let mut scorers = Vec::with_capacity(weights.0.len());
@@ -69,7 +73,7 @@ impl<'a> Running<'a> {
             .plan
             .nodes
             .iter()
-            .map(|node| Collecting::open(node, segment, &mut scorers))
+            .map(|node| Collecting::open(node, segment, place, &mut scorers))
             .collect::<Result<_, _>>()
             .map(|nodes| Segment {
                 nodes,
@@ -78,15 +82,18 @@ impl<'a> Running<'a> {
             }))
     }
 
-    /// Count a block of documents.
+    /// Count a block of documents in their order, with their scores where the
+    /// plan needs them.
     pub(crate) fn collect(
         &mut self,
         segment: &mut Segment<'_>,
         docs: &[DocId],
+        scores: &[f32],
     ) -> Result<(), EsError> {
         segment.top.resize(docs.len().max(segment.top.len()), 0);
+        let block = Block { docs, scores };
         for node in &mut segment.nodes {
-            node.collect(docs, &segment.top[..docs.len()], &mut self.budget)?;
+            node.collect(block, docs, &segment.top[..docs.len()], &mut self.budget)?;
         }
         Ok(())
     }
@@ -98,7 +105,7 @@ impl<'a> Running<'a> {
             parts.extend(node.harvest(1)?);
         }
         self.budget.release(segment.mark);
-        self.merged.add(parts, &mut self.budget)
+        self.merged.add(parts, &self.plan.nodes, &mut self.budget)
     }
 
     /// What all segments found.
@@ -113,6 +120,21 @@ pub(crate) struct Segment<'a> {
     mark: usize,
     /// The bucket above the top ones, for each document of a block.
     top: Vec<u32>,
+}
+
+/// A block of documents with their scores.
+#[derive(Clone, Copy)]
+struct Block<'b> {
+    docs: &'b [DocId],
+    scores: &'b [f32],
+}
+
+impl Block<'_> {
+    fn score(self, doc: DocId) -> f32 {
+        let place = self.docs.binary_search(&doc).ok();
+        let score = place.and_then(|place| self.scores.get(place));
+        score.copied().unwrap_or(0.0)
+    }
 }
 
 /// One aggregation over one segment.
@@ -159,6 +181,13 @@ enum How<'a> {
         missing: Option<f64>,
         found: Vec<Numbers>,
     },
+    Sampled {
+        values: Values,
+        missing: Option<f64>,
+        found: Vec<Sample>,
+    },
+    Composed(Box<Composing<'a>>),
+    Chosen(Box<Choosing<'a>>),
     Counted {
         values: Values,
         missing: bool,
@@ -226,6 +255,7 @@ impl<'a> Collecting<'a> {
     fn open(
         node: &'a Node,
         segment: &SegmentReader,
+        place: Place,
         scorers: &mut [Option<Box<dyn Scorer>>],
     ) -> Result<Self, EsError> {
         let mut scorer = |place: usize| {
@@ -286,6 +316,13 @@ impl<'a> Collecting<'a> {
                 missing: *missing,
                 found: Vec::new(),
             },
+            Kind::Percentiles { field, missing, .. } => How::Sampled {
+                values: open(segment, field.as_ref())?,
+                missing: *missing,
+                found: Vec::new(),
+            },
+            Kind::Composite(plan) => How::Composed(Box::new(Composing::open(plan, segment)?)),
+            Kind::TopHits(plan) => How::Chosen(Box::new(Choosing::open(plan, segment, place)?)),
             Kind::Values { field, missing } => How::Counted {
                 values: open(segment, field.as_ref())?,
                 missing: *missing,
@@ -315,7 +352,7 @@ impl<'a> Collecting<'a> {
         let below = node
             .below
             .iter()
-            .map(|node| Self::open(node, segment, scorers))
+            .map(|node| Self::open(node, segment, place, scorers))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             node,
@@ -330,6 +367,7 @@ impl<'a> Collecting<'a> {
     /// come in their order, some of them more than once.
     fn collect(
         &mut self,
+        block: Block<'_>,
         docs: &[DocId],
         parents: &[u32],
         budget: &mut Budget,
@@ -464,7 +502,7 @@ impl<'a> Collecting<'a> {
                 found,
             } => {
                 for (doc, parent) in pairs {
-                    let numbers = slot(found, parent, budget)?;
+                    let numbers: &mut Numbers = slot(found, parent, budget)?;
                     let mut any = false;
                     if let Values::Numbers(column) = &*values {
                         for value in column.values_for_doc(doc) {
@@ -477,6 +515,36 @@ impl<'a> Collecting<'a> {
                     }
                 }
             }
+            How::Sampled {
+                values,
+                missing,
+                found,
+            } => {
+                for (doc, parent) in pairs {
+                    let sample: &mut Sample = slot(found, parent, budget)?;
+                    let mut any = false;
+                    if let Values::Numbers(column) = &*values {
+                        for value in column.values_for_doc(doc) {
+                            any = true;
+                            sample.add(value as f64, budget)?;
+                        }
+                    }
+                    if let (false, Some(missing)) = (any, *missing) {
+                        sample.add(missing, budget)?;
+                    }
+                }
+            }
+            How::Composed(composing) => {
+                // Only filters stand above it, so there is one bucket above.
+                for (doc, _) in pairs {
+                    composing.count(doc, budget, |bucket| hand_on(doc, bucket))?;
+                }
+            }
+            How::Chosen(choosing) => {
+                for (doc, parent) in pairs {
+                    choosing.offer(parent, doc, block.score(doc), budget)?;
+                }
+            }
             How::Counted {
                 values,
                 missing,
@@ -484,7 +552,7 @@ impl<'a> Collecting<'a> {
                 scratch,
             } => {
                 for (doc, parent) in pairs {
-                    let numbers = slot(found, parent, budget)?;
+                    let numbers: &mut Numbers = slot(found, parent, budget)?;
                     let count = match &*values {
                         Values::Numbers(column) => column.values_for_doc(doc).count(),
                         values => {
@@ -530,7 +598,7 @@ impl<'a> Collecting<'a> {
         }
         if deep && !self.docs.is_empty() {
             for below in &mut self.below {
-                below.collect(&self.docs, &self.buckets, budget)?;
+                below.collect(block, &self.docs, &self.buckets, budget)?;
             }
         }
         Ok(())
@@ -567,6 +635,15 @@ impl<'a> Collecting<'a> {
             How::Ranges { placed, .. }
             | How::Filters { placed, .. }
             | How::Missing { placed, .. } => by_place(self.below, &placed, parents),
+            How::Sampled { mut found, .. } => {
+                found.resize(parents, Sample::default());
+                Ok(found.into_iter().map(Partial::Sample).collect())
+            }
+            How::Composed(composing) => composed(self.below, &composing, parents),
+            How::Chosen(choosing) => {
+                let found = choosing.harvest(parents)?;
+                Ok(found.into_iter().map(Partial::Hits).collect())
+            }
             How::Numbers { mut found, .. } | How::Counted { mut found, .. } => {
                 found.resize(parents, Numbers::default());
                 Ok(found.into_iter().map(Partial::Numbers).collect())
@@ -625,15 +702,15 @@ fn has_value(values: &Values, doc: DocId) -> bool {
     }
 }
 
-fn slot<'f>(
-    found: &'f mut Vec<Numbers>,
+fn slot<'f, T: Default>(
+    found: &'f mut Vec<T>,
     parent: u32,
     budget: &mut Budget,
-) -> Result<&'f mut Numbers, EsError> {
+) -> Result<&'f mut T, EsError> {
     let place = parent as usize;
     if found.len() <= place {
-        budget.take((place + 1 - found.len()) * size_of::<Numbers>())?;
-        found.resize(place + 1, Numbers::default());
+        budget.take((place + 1 - found.len()) * size_of::<T>())?;
+        found.resize_with(place + 1, T::default);
     }
     Ok(&mut found[place])
 }
@@ -656,17 +733,11 @@ fn term_keys(
     let mut keys: Vec<u64> = table.keys.iter().map(|(_, key)| *key).collect();
     keys.sort_unstable();
     keys.dedup();
-    let numeric = terms.field.as_ref().is_some_and(|field| {
-        matches!(
-            field.kind,
-            super::super::target::Kind::Long | super::super::target::Kind::Date
-        )
-    });
     let mut names = HashMap::with_capacity(keys.len());
     let mut name = |key: u64, text: &str| {
         if terms.selects(text) {
             let value = match text.parse() {
-                Ok(number) if numeric => Key::Number(number),
+                Ok(number) if terms.numeric => Key::Number(number),
                 _ => Key::Text(text.into()),
             };
             names.insert(key, value);
@@ -724,6 +795,24 @@ fn keyed(
         found[*parent as usize].insert(key, value);
     }
     Ok(found.into_iter().map(Partial::Keyed).collect())
+}
+
+/// The buckets of a page. They lie below the one bucket that is above.
+fn composed(
+    below: Vec<Collecting<'_>>,
+    composing: &Composing<'_>,
+    parents: usize,
+) -> Result<Vec<Partial>, EsError> {
+    let mut parts = parts_below(below, composing.made())?;
+    let mut page = HashMap::new();
+    for (key, slot, count) in composing.found()? {
+        let below = parts.iter_mut().filter_map(|part| part[slot].take());
+        let below = below.collect();
+        page.insert(key, Bucket { count, below });
+    }
+    let mut found = vec![Partial::Composed(page)];
+    found.resize_with(parents, || Partial::Composed(HashMap::new()));
+    Ok(found)
 }
 
 fn by_place(

@@ -163,6 +163,9 @@ impl Compiler<'_> {
     pub(super) fn multi_match(&self, multi: &MultiMatch) -> Result<Compiled, EsError> {
         let (fields, every) = weighted_fields(&multi.fields)?;
         let kind = multi.kind.as_deref().unwrap_or("best_fields");
+        if kind == "cross_fields" {
+            return self.cross_fields(multi, &fields, every);
+        }
         let mut parts = Vec::with_capacity(fields.len());
         for (field, boost) in &fields {
             let mut matching = multi.matching.clone();
@@ -192,14 +195,40 @@ impl Compiler<'_> {
             }?;
             parts.push(weighted(part, *boost));
         }
-        let tie_breaker = match &multi.tie_breaker {
-            Some(number) => number
-                .0
-                .parse()
-                .map_err(|_| EsError::number_format(&number.0))?,
-            None if kind == "most_fields" || kind == "bool_prefix" => 1.0,
-            None => 0.0,
+        let usual = if kind == "most_fields" || kind == "bool_prefix" {
+            1.0
+        } else {
+            0.0
         };
+        Ok(best_of(parts, tie_breaker(multi, usual)?))
+    }
+
+    /// `multi_match` as if its fields were one: each word may lie in any of
+    /// those that are analyzed alike. `message` is the only field of words, so
+    /// the words are all asked of it, and of any other field the whole text.
+    fn cross_fields(
+        &self,
+        multi: &MultiMatch,
+        fields: &[(String, f32)],
+        every: bool,
+    ) -> Result<Compiled, EsError> {
+        let query = multi.matching.query.as_ref().unwrap_or(&Scalar::Null);
+        let lenient = multi.matching.lenient.unwrap_or(every);
+        let mut parts = Vec::with_capacity(fields.len());
+        for (field, boost) in fields {
+            let Some(target) = target::resolve(self.schema, field) else {
+                continue;
+            };
+            let part = if target.kind == Kind::Text {
+                let mut matching = multi.matching.clone();
+                matching.field.clone_from(field);
+                self.match_words(&matching, false)?
+            } else {
+                self.lenient(lenient, self.exact(&target, query))?
+            };
+            parts.push(weighted(part, *boost));
+        }
+        let tie_breaker = tie_breaker(multi, 0.0)?;
         Ok(best_of(parts, tie_breaker))
     }
 
@@ -232,6 +261,16 @@ impl Compiler<'_> {
         let test =
             move |term: &str| term.starts_with(&begin) && edits(&wanted, term, distance, swaps);
         self.passing(target, &head, Arc::new(test))
+    }
+}
+
+fn tie_breaker(multi: &MultiMatch, usual: f32) -> Result<f32, EsError> {
+    match &multi.tie_breaker {
+        Some(number) => number
+            .0
+            .parse()
+            .map_err(|_| EsError::number_format(&number.0)),
+        None => Ok(usual),
     }
 }
 
