@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! store/
-//!   format.json          {"version": 1}
+//!   format.json          {"version": 2}
 //!   empty-indices.json   names that were made and hold nothing
 //!   lock                 held while a process has the folder
 //!   2026.11.23/          a partition: a tantivy index
@@ -21,8 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::indices::{Expression, Missing, Options, is_day};
 use super::partition::{Partition, PartitionSnapshot, UNDATED};
 
-/// The format that this binary writes.
-const FORMAT: u64 = 1;
+/// The format that this binary writes. Partitions that format 1 made stay as
+/// they are, and are read and written further.
+const FORMAT: u64 = 2;
 
 /// Partitions that one store may have: a client that may write must not be
 /// able to fill the disk with folders.
@@ -350,6 +351,10 @@ fn check_format(folder: &Path) -> Result<(), CatalogError> {
             found,
             known: FORMAT,
         });
+    }
+    if found < FORMAT {
+        // Before the first partition that an older binary could not read.
+        write_file(folder, FORMAT_FILE, &serde_json::json!({"version": FORMAT}))?;
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use tantivy::schema::Field;
 use super::dates;
 use super::ids::DocumentId;
 use super::json::Json;
+use super::patterns::Lately;
 use super::schema::{FLATTENED_SEPARATOR, Fields, MAX_KEYWORD_BYTES, place_of};
-use super::source::{Cut, Kind, pack};
+use super::source::{Cut, Kind, Source};
 
 /// The tag of a document whose time is only when it was received.
 const TIME_OF_RECEIPT: &str = "_timeofreceipt";
@@ -17,11 +18,44 @@ const TIME_OF_RECEIPT: &str = "_timeofreceipt";
 /// Bytes of a value that an error shows.
 const PREVIEW_BYTES: usize = 100;
 
+/// What is indexed of a document, and its source, whose stored form depends on
+/// what came lately into the same partition.
+#[derive(Debug)]
+pub(super) struct Document {
+    indexed: TantivyDocument,
+    source: Source,
+}
+
+impl Document {
+    /// Put it into an index.
+    pub(super) fn set_index(&mut self, fields: &Fields, index: &str) {
+        self.indexed.add_text(fields.index, index);
+    }
+
+    /// As the partition that `fields` are of takes it.
+    pub(super) fn finish(mut self, fields: &Fields, lately: &mut Lately) -> TantivyDocument {
+        let Some(columns) = fields.patterns else {
+            let whole = self.source.whole();
+            self.indexed.add_bytes(fields.source, &whole);
+            return self.indexed;
+        };
+        let stored = self.source.stored(lately);
+        self.indexed.add_bytes(fields.source, &stored.bytes);
+        if let Some(pattern) = &stored.rest_pattern {
+            self.indexed.add_bytes(columns.rest, pattern);
+        }
+        if let Some(pattern) = &stored.message_pattern {
+            self.indexed.add_bytes(columns.message, pattern);
+        }
+        self.indexed
+    }
+}
+
 /// A document that is ready to be indexed, but for its `_index`.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) id: DocumentId,
-    pub(super) document: TantivyDocument,
+    pub(super) document: Document,
     /// `index`, the index name without its date.
     pub(super) index: Option<String>,
     /// `@timestamp`, in milliseconds.
@@ -321,7 +355,7 @@ impl<'a> Reader<'a> {
         let alone = |place: usize| self.values[place] == 1;
         cuts.retain(|cut| match cut.kind {
             Kind::Field(place) => alone(place),
-            Kind::Id | Kind::Time => true,
+            Kind::Id | Kind::Time | Kind::Message => true,
         });
         let whole = |kind, text: &str| {
             let start = place_in(self.source, text)?;
@@ -353,6 +387,7 @@ impl<'a> Reader<'a> {
         {
             cuts.extend(whole(Kind::Time, text));
         }
+        cuts.extend(cut_of_message(self.source));
         cuts
     }
 
@@ -373,11 +408,12 @@ impl<'a> Reader<'a> {
         if let Some(text) = id.text() {
             self.document.add_text(self.fields.id_text, text);
         }
-        self.document
-            .add_bytes(self.fields.source, &pack(self.source, cuts));
         Ok(Prepared {
             id,
-            document: self.document,
+            document: Document {
+                indexed: self.document,
+                source: Source::new(self.source, cuts),
+            },
             index: self.index.map(str::to_owned),
             timestamp_ms: self.timestamp_ms,
             time_of_receipt: self.time_of_receipt,
@@ -413,6 +449,32 @@ fn cut_of_number(source: &[u8], place: usize, number: i64) -> Option<Cut> {
         source.get(start..end)? == text.as_bytes() && matches!(source.get(end), Some(b',' | b'}'));
     let (kind, length) = (Kind::Field(place), text.len());
     same.then_some(Cut {
+        kind,
+        start,
+        length,
+    })
+}
+
+/// The text of the message as it stands in `source`, with its escapes. Any
+/// other place that looks like it will do, as nothing is read from it.
+fn cut_of_message(source: &[u8]) -> Option<Cut> {
+    const NAME: &[u8] = b"\"message\"";
+    let behind_name = memchr::memmem::find(source, NAME)? + NAME.len();
+    let value = source[behind_name..]
+        .trim_ascii_start()
+        .strip_prefix(b":")?;
+    let text = value.trim_ascii_start().strip_prefix(b"\"")?;
+    let start = source.len() - text.len();
+    let mut end = start;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', source.get(end..)?)?;
+        if source[end] == b'"' {
+            break;
+        }
+        end += 2;
+    }
+    let (kind, length) = (Kind::Message, end - start);
+    Some(Cut {
         kind,
         start,
         length,

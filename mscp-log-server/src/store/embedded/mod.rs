@@ -18,6 +18,7 @@ mod indices;
 mod json;
 mod open;
 pub mod partition;
+mod patterns;
 pub mod schema;
 pub mod search;
 mod source;

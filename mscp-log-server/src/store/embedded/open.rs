@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
-use tantivy::{IndexWriter, TantivyDocument, Term};
+use tantivy::{IndexWriter, Term};
 
 use super::catalog::Catalog;
 use super::dedup::{Key, Seen, find};
+use super::documents::Document;
 use super::ids::ids_query;
 use super::partition::Partition;
+use super::patterns::Lately;
 use super::writer::Unavailable;
 
 /// Writers that are open at once. Each has three threads and a share of the memory.
@@ -32,6 +34,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Open {
     partition: Arc<Partition>,
     pub(super) seen: Seen,
+    lately: Lately,
     writer: Option<IndexWriter>,
     dirty: bool,
     used: Instant,
@@ -45,6 +48,7 @@ impl Open {
         Ok(Self {
             partition,
             seen,
+            lately: Lately::default(),
             writer: None,
             dirty: false,
             used: Instant::now(),
@@ -62,10 +66,12 @@ impl Open {
     }
 
     /// Add a document that is not there.
-    pub(super) fn add(&mut self, key: Key, document: TantivyDocument) -> Result<(), Unavailable> {
+    pub(super) fn add(&mut self, key: Key, document: Document) -> Result<(), Unavailable> {
+        let snapshot = self.partition.snapshot();
+        let document = document.finish(&snapshot.fields, &mut self.lately);
         self.writer()?.add_document(document)?;
         self.dirty = true;
-        self.seen.add(key, &self.partition.snapshot());
+        self.seen.add(key, &snapshot);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tantivy::index::SegmentId;
-use tantivy::schema::{Field, IndexRecordOption, Value};
+use tantivy::schema::{Field, IndexRecordOption, Schema, Value};
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{
     DocAddress, DocSet, Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, SegmentOrdinal,
@@ -18,7 +18,7 @@ use super::analyzer::tokenizers;
 use super::columns::Columns;
 use super::directory::DurableDirectory;
 use super::ids::IdColumn;
-use super::schema::{Fields, schema};
+use super::schema::{Fields, schema, schema_of_format_1};
 
 /// The partition of names that end in no date.
 pub const UNDATED: &str = "undated";
@@ -26,8 +26,9 @@ pub const UNDATED: &str = "undated";
 /// Blocks of the document store that a searcher keeps unpacked, a segment.
 const SOURCE_BLOCKS_KEPT: usize = 8;
 
-/// Bytes of source that are compressed together.
-const SOURCE_BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes of what is stored of sources that are compressed together. Digits are
+/// nearly all of it, which larger blocks do not make smaller.
+const SOURCE_BLOCK_BYTES: usize = 16 * 1024;
 
 /// What of one partition a search runs over: one state of it, which no later
 /// write changes.
@@ -120,13 +121,37 @@ impl Partition {
     /// Where the folder cannot be made or read, or has another schema.
     pub fn open(path: &Path, name: &str) -> tantivy::Result<Self> {
         fs::create_dir_all(path)?;
-        let (schema, fields) = schema();
+        let directory = DurableDirectory::open(path)?;
+        let (mut schema, mut fields) = schema();
+        if Index::exists(&directory)? {
+            let (old_schema, old_fields) = schema_of_format_1();
+            if Index::open(directory.clone())?.schema() == old_schema {
+                (schema, fields) = (old_schema, old_fields);
+            }
+        }
+        Self::open_as(directory, name, schema, fields)
+    }
+
+    /// A new partition as version 1 of the format had it.
+    #[cfg(test)]
+    pub(super) fn open_format_1(path: &Path, name: &str) -> tantivy::Result<Self> {
+        fs::create_dir_all(path)?;
+        let (schema, fields) = schema_of_format_1();
+        Self::open_as(DurableDirectory::open(path)?, name, schema, fields)
+    }
+
+    fn open_as(
+        directory: DurableDirectory,
+        name: &str,
+        schema: Schema,
+        fields: Fields,
+    ) -> tantivy::Result<Self> {
         let fields = Arc::new(fields);
         let index = Index::builder()
             .schema(schema)
             .settings(settings())
             .tokenizers(tokenizers())
-            .open_or_create(DurableDirectory::open(path)?)?;
+            .open_or_create(directory)?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -226,7 +251,7 @@ fn snapshot(
     for segment in searcher.segment_readers() {
         let own = match known.get(&segment.segment_id()) {
             Some(columns) => Arc::clone(columns),
-            None => Arc::new(Columns::open(segment)?),
+            None => Arc::new(Columns::open(segment, fields.patterns.is_none())?),
         };
         if let Some((low, high)) = own.realtime_us() {
             realtime_us = Some(match realtime_us {

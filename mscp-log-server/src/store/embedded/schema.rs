@@ -13,7 +13,8 @@
 //!
 //! Fields with several values have them all. Beside them: `_index` (keyword),
 //! `_has_message` (a column of `true` where `message` is there, for `exists`),
-//! `_id_high`, `_id_low`, `_id_text`, and `_source`, stored only.
+//! `_id_high`, `_id_low`, `_id_text`, `_source`, stored only, and since format 2
+//! the columns `_rest_pattern` and `_message_pattern` (see [`super::source`]).
 
 use mscp_log_core::field::{FIELDS, FieldType};
 use tantivy::schema::{
@@ -37,6 +38,11 @@ pub const ID_LOW: &str = "_id_low";
 /// The id where it is not 32 hex digits.
 pub const ID_TEXT: &str = "_id_text";
 
+/// The column of patterns of what the cuts leave of a source.
+pub const REST_PATTERN: &str = "_rest_pattern";
+/// The column of patterns of messages.
+pub const MESSAGE_PATTERN: &str = "_message_pattern";
+
 /// What stands between key and value in the terms of a flattened field.
 pub const FLATTENED_SEPARATOR: char = '\0';
 
@@ -58,8 +64,19 @@ pub struct Fields {
     pub id_low: Field,
     /// `_id_text`
     pub id_text: Field,
+    /// `None` in partitions of format 1.
+    pub patterns: Option<PatternFields>,
     /// In the order of [`FIELDS`]; `None` for `event_id`.
     table: Vec<Option<Field>>,
+}
+
+/// Handles to the columns of patterns.
+#[derive(Clone, Copy, Debug)]
+pub struct PatternFields {
+    /// `_rest_pattern`
+    pub rest: Field,
+    /// `_message_pattern`
+    pub message: Field,
 }
 
 impl Fields {
@@ -83,9 +100,20 @@ pub(super) fn place_of(name: &str) -> Option<usize> {
     FIELDS.binary_search_by_key(&name, |(field, _)| field).ok()
 }
 
-/// The schema of every partition and the handles to its fields.
+/// The schema of every new partition and the handles to its fields.
 #[must_use]
 pub fn schema() -> (Schema, Fields) {
+    build(true)
+}
+
+/// The schema of partitions of format 1: the same but for the last fields, so
+/// that handles of the one are good for the other.
+#[must_use]
+pub(super) fn schema_of_format_1() -> (Schema, Fields) {
+    build(false)
+}
+
+fn build(with_patterns: bool) -> (Schema, Fields) {
     let mut builder = Schema::builder();
     let table = FIELDS
         .iter()
@@ -102,15 +130,23 @@ pub fn schema() -> (Schema, Fields) {
             })
         })
         .collect();
-    let fields = Fields {
+    let mut fields = Fields {
         index: builder.add_text_field(INDEX, keyword() | FAST),
         source: builder.add_bytes_field(SOURCE, BytesOptions::from(STORED)),
         has_message: builder.add_bool_field(HAS_MESSAGE, column()),
         id_high: builder.add_u64_field(ID_HIGH, column()),
         id_low: builder.add_u64_field(ID_LOW, column()),
         id_text: builder.add_text_field(ID_TEXT, keyword() | FAST),
+        patterns: None,
         table,
     };
+    if with_patterns {
+        let column = || BytesOptions::default().set_fast();
+        fields.patterns = Some(PatternFields {
+            rest: builder.add_bytes_field(REST_PATTERN, column()),
+            message: builder.add_bytes_field(MESSAGE_PATTERN, column()),
+        });
+    }
     (builder.build(), fields)
 }
 

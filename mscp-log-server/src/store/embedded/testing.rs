@@ -9,7 +9,7 @@ use tantivy::IndexWriter;
 use super::documents;
 use super::ids::DocumentId;
 use super::partition::{Partition, PartitionSnapshot};
-use super::schema::schema;
+use super::patterns::Lately;
 
 /// A partition in `folder` with these documents, each inner slice a segment of
 /// its own: (`_index`, `_id`, source).
@@ -18,8 +18,15 @@ pub(crate) fn partition(
     name: &str,
     segments: &[&[(&str, &str, &str)]],
 ) -> Arc<PartitionSnapshot> {
-    let (_, fields) = schema();
     let partition = Partition::open(&folder.join(name), name).unwrap();
+    fill(&partition, segments);
+    partition.snapshot()
+}
+
+/// Add these documents to a partition, as [`partition`] does.
+pub(crate) fn fill(partition: &Partition, segments: &[&[(&str, &str, &str)]]) {
+    let fields = Arc::clone(&partition.snapshot().fields);
+    let mut lately = Lately::default();
     let mut writer: IndexWriter = partition
         .index
         .writer_with_num_threads(1, 15_000_000)
@@ -29,13 +36,43 @@ pub(crate) fn partition(
         for (index, id, source) in *segment {
             let id = documents::Id::Given(DocumentId::new(id));
             let mut prepared = documents::prepare(source.as_bytes(), &fields, id).unwrap();
-            prepared.document.add_text(fields.index, index);
-            writer.add_document(prepared.document).unwrap();
+            prepared.document.set_index(&fields, index);
+            let document = prepared.document.finish(&fields, &mut lately);
+            writer.add_document(document).unwrap();
         }
         writer.commit().unwrap();
     }
     partition.publish().unwrap();
-    partition.snapshot()
+}
+
+#[test]
+fn a_partition_of_format_1_is_read_and_written_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("2018.01.24");
+    let sources: Vec<String> = (0..6)
+        .map(|n| format!(r#"{{"event_id":"{n:032x}","message":"took {n} ms","level":"info"}}"#))
+        .collect();
+    let ids: Vec<String> = (0..6).map(|n| format!("{n:032x}")).collect();
+    let documents: Vec<(&str, &str, &str)> = ids
+        .iter()
+        .zip(&sources)
+        .map(|(id, source)| ("i-2018.01.24", id.as_str(), source.as_str()))
+        .collect();
+    let old = Partition::open_format_1(&path, "2018.01.24").unwrap();
+    fill(&old, &[&documents[..3]]);
+    drop(old);
+    let again = Partition::open(&path, "2018.01.24").unwrap();
+    fill(&again, &[&documents[3..]]);
+    let snapshot = again.snapshot();
+    let mut found = Vec::new();
+    for segment_ord in 0..2 {
+        for doc_id in 0..3 {
+            let address = tantivy::DocAddress::new(segment_ord, doc_id);
+            found.push(String::from_utf8(snapshot.source(address).unwrap()).unwrap());
+        }
+    }
+    found.sort();
+    assert_eq!(found, sources);
 }
 
 #[test]

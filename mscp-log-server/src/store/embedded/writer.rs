@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use mscp_log_core::record::time::Day;
-use tantivy::TantivyDocument;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::catalog::{Catalog, CatalogError};
 use super::dedup::{Key, Known};
-use super::documents::{self, DocumentError};
+use super::documents::{self, Document, DocumentError};
 use super::ids::DocumentId;
 use super::indices::{check_name, day_before, partition_of};
 use super::open::{Open, OpenPartitions};
@@ -49,7 +48,7 @@ pub(super) enum Operation {
     /// Write it; `create` refuses where it is there already.
     Put {
         key: Key,
-        document: TantivyDocument,
+        document: Document,
         create: bool,
     },
     Delete {
@@ -249,7 +248,7 @@ struct Worker {
 /// A record of the buffer on its way into a partition.
 struct Incoming {
     key: Key,
-    document: TantivyDocument,
+    document: Document,
     time_of_receipt: bool,
 }
 
@@ -586,7 +585,7 @@ fn write_in(
         open,
         operations.iter().map(|(_, operation)| operation.key()),
     )?;
-    let mut now: HashMap<Key, Option<TantivyDocument>> = HashMap::new();
+    let mut now: HashMap<Key, Option<Document>> = HashMap::new();
     let mut order = Vec::new();
     for (place, operation) in operations {
         let key = operation.key().clone();
@@ -643,7 +642,7 @@ fn incoming(
             index
         }
     };
-    prepared.document.add_text(fields.index, &*index);
+    prepared.document.set_index(fields, &index);
     let id: DocumentId = prepared.id;
     Ok(Incoming {
         key: Key { index, id },

@@ -135,7 +135,7 @@ impl Reader {
                 let Prepared {
                     id, mut document, ..
                 } = prepared.map_err(|error| error.body(self.major))?;
-                document.add_text(self.fields.index, &*index);
+                document.set_index(&self.fields, &index);
                 Ok(Operation::Put {
                     key: Key { index, id },
                     document,

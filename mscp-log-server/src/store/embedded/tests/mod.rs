@@ -240,9 +240,18 @@ fn a_second_store_on_the_same_folder_is_refused() {
 #[test]
 fn a_folder_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("format.json"), r#"{"version": 2}"#).unwrap();
+    fs::write(folder.path().join("format.json"), r#"{"version": 3}"#).unwrap();
     let store = EmbeddedStore::open(folder.path(), Settings::default());
-    assert!(matches!(store, Err(CatalogError::Newer { found: 2, .. })));
+    assert!(matches!(store, Err(CatalogError::Newer { found: 3, .. })));
+}
+
+#[test]
+fn a_folder_of_an_older_version_is_raised_before_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let format = folder.path().join("format.json");
+    fs::write(&format, r#"{"version": 1}"#).unwrap();
+    open(folder.path());
+    assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"version":2}"#);
 }
 
 #[tokio::test]
