@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 
-.PHONY: help run test test-engines engines java check bench bench-buffer kill-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java check bench bench-buffer bench-store kill-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,13 @@ bench: setup ## measure the core beside its peers, and the running system
 
 bench-buffer: setup ## measure the disk buffer beside other crates
 	$(CARGO) run --release --locked -p mscp-log-tests --features bench-buffer --bin bench-buffer
+
+LINES ?=
+CHART ?=
+bench-store: setup ## measure the store beside Elasticsearch and OpenSearch (LINES=folder of logs, CHART=file)
+	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-7.17.29,elasticsearch-8.19.0,opensearch-2.19.1
+	$(CARGO) build --release --locked -p mscp-log-server
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-store -- $(if $(LINES),--lines $(LINES)) $(if $(CHART),--chart $(CHART))
 
 RECORDS ?= 1000000
 KILLS ?= 20

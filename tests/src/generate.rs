@@ -56,6 +56,8 @@ pub struct Generator {
     random: StdRng,
     lines: Vec<String>,
     time_us: i64,
+    /// Twice the mean time between two documents.
+    most_us: i64,
     place: u64,
 }
 
@@ -67,8 +69,16 @@ impl Generator {
             random: StdRng::seed_from_u64(seed),
             lines,
             time_us: from_us,
+            most_us: 24_000,
             place: 0,
         }
+    }
+
+    /// Documents that are `gap_us` apart, as a mean.
+    #[must_use]
+    pub fn every(mut self, gap_us: i64) -> Self {
+        self.most_us = (2 * gap_us).max(2);
+        self
     }
 
     /// A line with other digits.
@@ -99,7 +109,7 @@ impl Generator {
     /// The next document, as the cleaner makes it of a container's line, with
     /// its index and id.
     pub fn document(&mut self) -> (String, String, Value) {
-        self.time_us += self.random.random_range(1..24_000);
+        self.time_us += self.random.random_range(1..self.most_us);
         self.place += 1;
         let pod = self.random.random_range(0..200_u32);
         let host = pod % 10;

@@ -128,37 +128,46 @@ impl Node {
         self.child.wait().expect("a child can be waited for")
     }
 
-    /// CPU seconds so far, and the peak of resident memory in bytes.
+    /// What it has cost so far; see [`cost_of`].
     ///
     /// # Panics
     /// Where `/proc` is not Linux's.
     #[must_use]
     pub fn cost(&self) -> (f64, u64) {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))
-            .expect("a running process has a stat file");
-        // man 5 proc: fields 14 and 15 are user and system time in ticks of
-        // 1/100 s; the name in field 2 may hold spaces, so count behind it.
-        let behind_name = stat.rsplit(") ").next().expect("a name in brackets");
-        let ticks: u64 = behind_name
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<u64>().expect("a number of ticks"))
-            .sum();
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
-            .expect("a running process has a status file");
-        let peak_kib: u64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|line| line.trim().strip_suffix(" kB"))
-            .and_then(|number| number.trim().parse().ok())
-            .expect("a peak in KiB");
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a few million ticks are exact in a double"
-        )]
-        (ticks as f64 / 100.0, peak_kib * 1024)
+        cost_of(self.id())
     }
+}
+
+/// CPU seconds of a process so far, and its peak of resident memory in bytes.
+///
+/// # Panics
+/// Where the process is gone, or `/proc` is not Linux's.
+#[must_use]
+pub fn cost_of(id: u32) -> (f64, u64) {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))
+        .expect("a running process has a stat file");
+    // man 5 proc: fields 14 and 15 are user and system time in ticks of
+    // 1/100 s; the name in field 2 may hold spaces, so count behind it.
+    let behind_name = stat.rsplit(") ").next().expect("a name in brackets");
+    let ticks: u64 = behind_name
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().expect("a number of ticks"))
+        .sum();
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))
+        .expect("a running process has a status file");
+    let peak_kib: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .and_then(|number| number.trim().parse().ok())
+        .expect("a peak in KiB");
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a few million ticks are exact in a double"
+    )]
+    (ticks as f64 / 100.0, peak_kib * 1024)
 }
 
 impl Drop for Node {
