@@ -20,7 +20,7 @@ use crate::tokens::{Token, access};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admin {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// An account to add.

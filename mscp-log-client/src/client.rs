@@ -208,33 +208,68 @@ impl Client {
         if let Some((kind, body)) = request.body {
             http = http.header(header::CONTENT_TYPE, kind).body(body);
         }
-        let mut response = http
+        let response = http
             .send()
             .await
             .map_err(|error| Error::transport(&what, error))?;
-        let status = response.status();
-        let retry_after = retry_after(response.headers(), SystemTime::now());
-        let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| Error::transport(&what, error))?
-        {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Error::protocol(format!(
-                    "{what}: the answer is over {MAX_ANSWER_BYTES} bytes"
-                )));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        if !status.is_success() {
-            return Err(Error::answer(&what, status, retry_after, &body));
-        }
-        Ok(Answer {
-            status,
-            body: body.into(),
-        })
+        whole(&what, response).await
     }
+
+    /// One request whose body or answer is too long to be held: no limit on
+    /// its time, only on connecting. Anything but 2xx is an error.
+    pub(crate) async fn stream(
+        &self,
+        method: Method,
+        segments: &[&str],
+        body: reqwest::Body,
+        wanted: &Value,
+    ) -> Result<reqwest::Response, Error> {
+        let url = self.url(segments);
+        let what = format!("{method} {}", url.path());
+        let token = self.token_for(wanted).await?;
+        let response = self
+            .inner
+            .http
+            .request(method, url)
+            .header(header::AUTHORIZATION, secret(&format!("Bearer {token}"))?)
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| Error::transport(&what, error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        match whole(&what, response).await {
+            Ok(_) => Err(Error::protocol(format!("{what}: an unexpected answer"))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The answer, read to its end; anything but 2xx is an error.
+async fn whole(what: &str, mut response: reqwest::Response) -> Result<Answer, Error> {
+    let status = response.status();
+    let retry_after = retry_after(response.headers(), SystemTime::now());
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Error::transport(what, error))?
+    {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Error::protocol(format!(
+                "{what}: the answer is over {MAX_ANSWER_BYTES} bytes"
+            )));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if !status.is_success() {
+        return Err(Error::answer(what, status, retry_after, &body));
+    }
+    Ok(Answer {
+        status,
+        body: body.into(),
+    })
 }
 
 impl Issuer for Client {

@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod backup;
 mod client;
 mod error;
 mod push;
@@ -37,6 +38,7 @@ mod tail;
 mod tokens;
 
 pub use admin::{Admin, NewAccount, Password};
+pub use backup::{Backup, Restore, Restored};
 pub use client::{Builder, Client};
 pub use error::{Error, ErrorKind, Problem};
 pub use push::{

@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod backup;
 pub mod buffer;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod folder;
 pub mod identity;
 pub mod ingest;
 pub mod node;
@@ -17,4 +19,5 @@ pub mod pipeline;
 pub mod query;
 pub mod schema;
 pub mod ship;
+pub mod snapshot;
 pub mod store;

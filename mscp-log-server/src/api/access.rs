@@ -22,7 +22,7 @@ use mscp_log_core::access::{
 use mscp_log_core::token::{Claims, Verified};
 
 use crate::config::{self, Network};
-use crate::identity::{Entry, Identity, Outcome};
+use crate::identity::{self, Entry, Identity, Outcome};
 
 use super::problem::{Kind, Problem};
 use credential::Credential;
@@ -207,6 +207,14 @@ impl Caller {
     pub fn may_push(&self, appid: &uuid::Uuid) -> bool {
         let path = format!("{}/apps/{}/log", self.base.prefix(), appid.hyphenated());
         self.may(Method::Post, &path)
+    }
+
+    /// Whether the token grants every method on every path, with `write`: what
+    /// the first administrator has.
+    #[must_use]
+    pub fn grants_everything(&self) -> bool {
+        let access = self.claims.access.as_ref();
+        access.is_some_and(|access| identity::everything().is_within(access, &self.base))
     }
 
     /// Whether the token grants anything below the base and these segments.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod backup;
 pub mod body;
 pub mod cors;
 pub mod health;
@@ -23,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use mscp_log_core::access::Base;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::backup::Backups;
 use crate::query::Region;
 use access::Door;
 use cors::Cors;
@@ -35,6 +37,8 @@ use problem::{Kind, Problem};
 pub struct App {
     /// The regions that this node serves, by name.
     pub regions: BTreeMap<String, Region>,
+    /// Backups of this node.
+    pub backups: Arc<Backups>,
     /// The ways in.
     pub ways: push::Ways,
 }
@@ -51,6 +55,7 @@ fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
     let below_base: Router<Arc<App>> = Router::new()
         .merge(auth::routes())
         .merge(admin::routes())
+        .merge(backup::routes())
         .merge(push::routes(ways.clone()))
         .merge(query::routes())
         .merge(openapi::routes(base, ways.otlp));

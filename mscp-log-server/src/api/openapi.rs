@@ -17,7 +17,7 @@ use utoipa::{Modify, OpenApi, ToResponse};
 use super::access::SESSION_COOKIE;
 use super::body::method_not_allowed;
 use super::problem::Body9457;
-use super::{admin, auth, health, push};
+use super::{admin, auth, backup, health, push};
 
 #[cfg(test)]
 mod tests;
@@ -119,6 +119,7 @@ fn document(base: &Base, otlp: bool) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(auth::Document::openapi());
     document.merge(admin::Document::openapi());
+    document.merge(backup::Document::openapi());
     document.merge(push::Document::openapi());
     // The same handler is at both paths, and an annotation has one.
     let paths = &mut document.paths.paths;

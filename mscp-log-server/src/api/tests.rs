@@ -3,13 +3,18 @@
 
 use super::access::tests::{House, house_of};
 use super::*;
+use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::config::Config;
 use crate::ingest::testing::push_with;
 
 /// What lies behind the door, without regions.
 pub(in crate::api) fn app() -> Arc<App> {
     let (push, _) = push_with(None);
+    let data = tempfile::tempdir().unwrap();
+    let buffer = DiskBuffer::open(&data.path().join("buffer"), DiskSettings::default()).unwrap();
+    let backups = Backups::new(data.path().to_owned(), Arc::new(buffer), BTreeMap::new()).unwrap();
     Arc::new(App {
+        backups: Arc::new(backups),
         regions: BTreeMap::new(),
         ways: push::Ways {
             push,

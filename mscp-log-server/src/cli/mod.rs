@@ -5,6 +5,7 @@
 //! codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
+mod backup;
 mod check;
 mod connection;
 mod demo;
@@ -78,6 +79,10 @@ enum Command {
     /// Work on the buffer of a node, in its data folder.
     #[command(subcommand)]
     Buffer(files::Buffer),
+    /// Back a running node up into one file.
+    Backup(backup::Backup),
+    /// Make a data folder of a backup, or put its records into a running node.
+    Restore(backup::Restore),
     /// Print the index template for a store of your own.
     IndexTemplate(files::IndexTemplate),
     /// Print the completions of a shell.
@@ -178,6 +183,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Push(push) => push.run(connection).await,
         Command::Search(search) => search.run(connection).await,
         Command::Buffer(buffer) => buffer.run(connection.json),
+        Command::Backup(backup) => Box::pin(backup.run(connection)).await,
+        Command::Restore(restore) => Box::pin(restore.run(connection)).await,
         Command::IndexTemplate(template) => template.run(),
         Command::Completions(completions) => completions.run(&mut Arguments::command()),
         Command::Man(man) => man.run(Arguments::command()),

@@ -70,16 +70,22 @@ pub(super) type Change = Transaction<'static, Any>;
 #[derive(Clone, Debug)]
 pub(super) struct Database {
     pool: AnyPool,
+    /// Whether it is the file in the data folder.
+    in_data: bool,
 }
+
+/// The database's file in the data folder.
+pub(super) const FILE: &str = "identity.sqlite";
 
 impl Database {
     /// Open the database of `url`, or `identity.sqlite` in the folder `data`,
     /// and bring its tables up to date.
     pub(super) async fn open(url: Option<&Secret>, data: &Path) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
+        let in_data = url.is_none();
         let url = match url {
             Some(url) => url.expose().to_owned(),
-            None => sqlite_url(&data.join("identity.sqlite"))?,
+            None => sqlite_url(&data.join(FILE))?,
         };
         let options = AnyConnectOptions::from_str(&url)?.disable_statement_logging();
         let sqlite = url.starts_with("sqlite:");
@@ -116,7 +122,7 @@ impl Database {
             .connect_with(options)
             .await?;
         migrations().run(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, in_data })
     }
 
     /// For reading.
@@ -134,6 +140,19 @@ impl Database {
         // SQLite: take the write lock at once; a transaction that began by
         // reading cannot get it when another has written meanwhile.
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Write the database as it is now into a new file, where it is a file in
+    /// the data folder; says whether it is.
+    pub(super) async fn copy_to(&self, file: &Path) -> Result<bool, DatabaseError> {
+        if self.in_data {
+            let file = file.to_string_lossy().into_owned();
+            sqlx::query("VACUUM INTO ?")
+                .bind(file)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(self.in_data)
     }
 
     /// Close all connections.

@@ -36,6 +36,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::snapshot::Snapshot;
 
 pub use accounts::{Account, AccountChange, NewAccount};
 pub use audit::{Entry, Noted, Outcome, PAGE as AUDIT_PAGE, Page};
@@ -344,6 +345,23 @@ impl Identity {
         Ok(())
     }
 
+    /// Hold the database as it is now, where it lies in the data folder; says
+    /// whether it does.
+    ///
+    /// # Errors
+    /// When the database or the file system fails.
+    pub async fn snapshot(&self, into: &mut Snapshot) -> Result<bool, DatabaseError> {
+        let here = self.database.copy_to(&into.next_file()).await?;
+        if here {
+            let name = database::FILE.to_owned();
+            into.written(name).map_err(|source| DatabaseError::File {
+                file: database::FILE.to_owned(),
+                source,
+            })?;
+        }
+        Ok(here)
+    }
+
     /// Note `entry` in the audit, without waiting for it to be written. Past
     /// 8,192 that wait, entries are lost and counted.
     pub fn note(&self, entry: Entry) {
@@ -568,7 +586,7 @@ impl Identity {
 }
 
 /// Every method on every path, and to change the store.
-fn everything() -> Access {
+pub(crate) fn everything() -> Access {
     r#"[{"method": ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"],
          "url": ["/**"], "other": {"log": {"write": true}}}]"#
         .parse()

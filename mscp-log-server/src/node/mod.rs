@@ -1,7 +1,5 @@
 //! A node: the one place that knows every component and puts them together.
 
-pub mod folder;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -20,9 +18,11 @@ use crate::api::health::{Check, Health};
 use crate::api::listen::{self, TlsError, TlsFiles};
 use crate::api::push::Ways;
 use crate::api::{self, App};
+use crate::backup::Backups;
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
 use crate::buffer::{AppendError, Buffer};
 use crate::config::{self, Config, StoreKind};
+use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
 use crate::ingest::push::Push;
 use crate::query::{Region, Sealing};
@@ -30,7 +30,6 @@ use crate::ship;
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
-use folder::{Folder, FolderError};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +180,13 @@ impl Node {
                 Region::new(name, store, &config.search, sealing),
             )
         });
+        let backups = Backups::new(data.path().to_owned(), Arc::clone(&buffer), stores.clone())
+            .map_err(|error| {
+                let path = data.path().to_owned();
+                FolderError::Io { path, error }
+            })?;
         let app = Arc::new(App {
+            backups: Arc::new(backups),
             regions: regions.collect(),
             ways: Ways {
                 push: Arc::new(push),

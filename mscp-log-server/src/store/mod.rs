@@ -6,11 +6,14 @@ pub mod elastic;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 
+use std::io;
+
 use async_trait::async_trait;
 use axum::body::Body;
 use tokio::sync::watch;
 
 use crate::buffer::Batch;
+use crate::snapshot::Snapshot;
 
 /// Why a store does not take records now. Shipping holds back and tries again;
 /// nothing is dropped.
@@ -31,6 +34,16 @@ pub trait Store: Send + Sync + 'static {
     /// For `partition` of the buffer: every record below this number is
     /// durable in the store.
     fn durable(&self, partition: u32) -> watch::Receiver<u64>;
+
+    /// Hold the files that it keeps in the data folder, below `prefix`; says
+    /// whether it keeps its records there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> io::Result<bool> {
+        let _elsewhere = (into, prefix);
+        Ok(false)
+    }
 
     /// Answer one request of the Elasticsearch REST API. The path is relative
     /// to the store (`/logstash-*/_search`), canonical, and holds no token.

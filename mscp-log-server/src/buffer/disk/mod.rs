@@ -17,6 +17,7 @@ mod format;
 mod position;
 mod reader;
 mod recovery;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod writer;

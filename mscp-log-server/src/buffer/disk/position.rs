@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Buf as _;
 
@@ -36,8 +36,13 @@ pub(super) enum Saved {
     Newer(u32),
 }
 
+/// Where the file is.
+pub(super) fn file(dir: &Path) -> PathBuf {
+    dir.join(NAME)
+}
+
 pub(super) fn load(dir: &Path) -> io::Result<Saved> {
-    let bytes = match fs::read(dir.join(NAME)) {
+    let bytes = match fs::read(file(dir)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::Nothing),
         Err(error) => return Err(error),
@@ -71,11 +76,11 @@ pub(super) fn save(dir: &Path, committed: Committed) -> io::Result<()> {
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
 
-    let path = dir.join(NAME);
+    let path = file(dir);
     let new = dir.join("position.new");
-    let mut file = File::create(&new)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
+    let mut written = File::create(&new)?;
+    written.write_all(&bytes)?;
+    written.sync_all()?;
     fs::rename(&new, &path)?;
     File::open(dir)?.sync_all()
 }

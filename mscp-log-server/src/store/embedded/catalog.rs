@@ -136,6 +136,11 @@ impl Catalog {
         })
     }
 
+    /// Where the partitions are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A partition that is there.
     pub(super) fn partition(&self, name: &str) -> Result<Option<Arc<Partition>>, CatalogError> {
         let partitions = self

@@ -21,6 +21,7 @@ pub mod partition;
 mod patterns;
 pub mod schema;
 pub mod search;
+mod snapshot;
 mod source;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -40,9 +41,11 @@ use self::catalog::Catalog;
 pub use self::catalog::CatalogError;
 use self::cursors::Cursors;
 use self::search::Limits;
+pub use self::snapshot::Stored;
 use self::writer::{Writer, WriterSettings};
 use super::{Store, StoreError};
 use crate::buffer::Batch;
+use crate::snapshot::Snapshot;
 
 /// Searches that wait for a thread; more are refused with 429.
 pub const QUEUED_SEARCHES: usize = 100;
@@ -132,6 +135,11 @@ impl Store for EmbeddedStore {
 
     fn durable(&self, partition: u32) -> watch::Receiver<u64> {
         self.writer.durable(partition)
+    }
+
+    fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> std::io::Result<bool> {
+        self.hold(into, prefix)?;
+        Ok(true)
     }
 
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
