@@ -140,6 +140,50 @@ pub fn mapping() -> Value {
     mapping_for(Version::Es8)
 }
 
+/// What `_field_caps` of a major version says of the fields that are wanted: by
+/// name, then by type. Objects are shown with the fields below them.
+#[must_use]
+pub fn field_caps(is_wanted: impl Fn(&str) -> bool, major: u16) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let mut add = |name: &str, kind: &str, metadata: bool, searchable: bool, aggregatable: bool| {
+        let caps = json!({
+            "type": kind,
+            "metadata_field": metadata,
+            "searchable": searchable,
+            "aggregatable": aggregatable,
+        });
+        fields.insert(name.to_owned(), json!({ kind: caps }));
+    };
+    for (name, searchable, aggregatable, before) in METADATA {
+        if is_wanted(name) && major < before {
+            add(name, name, true, searchable, aggregatable);
+        }
+    }
+    for (name, kind) in FIELDS.iter().filter(|(name, _)| is_wanted(name)) {
+        for (dot, _) in name.match_indices('.') {
+            add(&name[..dot], "object", false, false, false);
+        }
+        let (kind, aggregatable) = match kind {
+            FieldType::Date => ("date", true),
+            FieldType::Long => ("long", true),
+            FieldType::Keyword => ("keyword", true),
+            FieldType::Text => ("text", false),
+            FieldType::Flattened => ("flattened", true),
+        };
+        add(name, kind, false, true, aggregatable);
+    }
+    fields
+}
+
+/// Fields that every document has beside its own: name, whether it can be
+/// searched and aggregated, and the version that has it no more.
+const METADATA: [(&str, bool, bool, u16); 4] = [
+    ("_id", true, false, u16::MAX),
+    ("_index", true, true, u16::MAX),
+    ("_source", false, false, u16::MAX),
+    ("_type", true, true, 8),
+];
+
 fn mapping_for(version: Version) -> Value {
     let mut properties = Map::new();
     for (name, kind) in FIELDS {

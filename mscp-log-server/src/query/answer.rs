@@ -351,7 +351,7 @@ mod tests {
             let found = search(half, &shown, &seal);
             assert!(matches!(found, Err(NotShown::Partial)), "{half}");
             let many = format!(r#"{{"took":1,"responses":[{half}]}}"#);
-            let found = msearch(&many, "", &[shown.clone()], &seal).unwrap();
+            let found = msearch(&many, "", std::slice::from_ref(&shown), &seal).unwrap();
             assert!(
                 found.contains("\"status\":503") && !found.contains("total"),
                 "{found}"

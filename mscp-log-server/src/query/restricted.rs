@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use mscp_log_core::access::{Restriction, Visible};
-use mscp_log_core::field::{FIELDS, FieldType};
 use mscp_log_core::query::ast::Search;
 use mscp_log_core::query::{Header, Msearch, QueryError, Refused};
 use serde_json::{Value, json};
@@ -34,6 +33,9 @@ const OF_THE_FORM: [&str; 5] = [
 
 /// The most bytes of the store's answer that are read to be written again.
 pub(super) const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// The version of Elasticsearch in whose form constants are given.
+const CURRENT_VERSION: u16 = 8;
 
 /// Why a restricted request is not answered from the store.
 pub(super) enum Fault {
@@ -190,7 +192,7 @@ impl Region {
                 form.push_str(ANY_INDICES);
             }
             None if search.pit.is_some() => {
-                names = self.open_sealed(&mut search, names, &holder)?
+                names = self.open_sealed(&mut search, names, &holder)?;
             }
             None => form.push_str(ANY_INDICES),
         }
@@ -550,23 +552,10 @@ fn field_caps(
         )
         .into());
     }
-    let mut fields = serde_json::Map::new();
-    for (name, kind) in FIELDS {
-        if !wanted
-            .iter()
-            .any(|pattern| mscp_log_core::query::wildcard::fits(pattern, name))
-        {
-            continue;
-        }
-        let (kind, aggregatable) = match kind {
-            FieldType::Date => ("date", true),
-            FieldType::Long => ("long", true),
-            FieldType::Keyword => ("keyword", true),
-            FieldType::Text => ("text", false),
-            FieldType::Flattened => ("flattened", true),
-        };
-        let caps = json!({"type": kind, "metadata_field": false, "searchable": true, "aggregatable": aggregatable});
-        fields.insert((*name).to_owned(), json!({ kind: caps }));
-    }
+    let is_wanted = |name: &str| {
+        let mut patterns = wanted.iter();
+        patterns.any(|pattern| mscp_log_core::query::wildcard::fits(pattern, name))
+    };
+    let fields = mscp_log_core::template::field_caps(is_wanted, CURRENT_VERSION);
     Ok(json!({"indices": [shown_index(index)?], "fields": fields}))
 }

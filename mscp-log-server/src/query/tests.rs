@@ -612,6 +612,8 @@ mod embedded {
         }
         if !lines.is_empty() {
             let mut asked = ask(Visible::All, "POST", "/_bulk?refresh=true", &lines);
+            let lines_type = HeaderValue::from_static("application/x-ndjson");
+            asked.headers.insert(header::CONTENT_TYPE, lines_type);
             asked.write = true;
             let answer = text(region.answer(asked).await.response.unwrap()).await;
             assert!(answer.contains(r#""errors":false"#), "{answer}");

@@ -5,6 +5,7 @@
 //! store/
 //!   format.json          {"version": 2}
 //!   empty-indices.json   names that were made and hold nothing
+//!   templates.json       index templates that clients put
 //!   lock                 held while a process has the folder
 //!   2026.11.23/          a partition: a tantivy index
 //!   undated/
@@ -126,7 +127,7 @@ impl Catalog {
                 partitions.insert(name.into(), None);
             }
         }
-        let empty = read_empty(&folder.join(EMPTY_FILE))?;
+        let empty = read_file(&folder.join(EMPTY_FILE))?.unwrap_or_default();
         Ok(Self {
             folder: folder.to_owned(),
             partitions: RwLock::new(partitions),
@@ -328,6 +329,25 @@ pub(super) struct Selection {
     pub(super) snapshots: Vec<Arc<PartitionSnapshot>>,
 }
 
+impl Selection {
+    /// How many documents each of the indices has.
+    ///
+    /// # Errors
+    /// Where the segments cannot be read.
+    pub(super) fn documents(&self) -> tantivy::Result<BTreeMap<Box<str>, u64>> {
+        let mut counts: BTreeMap<Box<str>, u64> =
+            self.names.iter().map(|name| (name.clone(), 0)).collect();
+        for snapshot in &self.snapshots {
+            for (name, count) in snapshot.indices()? {
+                if let Some(known) = counts.get_mut(name) {
+                    *known += count;
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
 fn failed(name: &str, error: tantivy::TantivyError) -> CatalogError {
     CatalogError::Partition {
         name: name.to_owned(),
@@ -364,13 +384,19 @@ fn check_format(folder: &Path) -> Result<(), CatalogError> {
     Ok(())
 }
 
-fn read_empty(path: &Path) -> Result<BTreeSet<Box<str>>, CatalogError> {
+/// Read a small file; `None` where it is not there.
+pub(super) fn read_file<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<T>, CatalogError> {
     match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| CatalogError::Corrupt {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Ok(text) => {
+            let value = serde_json::from_slice(&text).map_err(|error| CatalogError::Corrupt {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
+            Ok(Some(value))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CatalogError::Io {
             path: path.to_owned(),
             error,
@@ -379,7 +405,11 @@ fn read_empty(path: &Path) -> Result<BTreeSet<Box<str>>, CatalogError> {
 }
 
 /// Write a small file whole or not at all.
-fn write_file(folder: &Path, name: &str, value: &serde_json::Value) -> Result<(), CatalogError> {
+pub(super) fn write_file(
+    folder: &Path,
+    name: &str,
+    value: &serde_json::Value,
+) -> Result<(), CatalogError> {
     let new = folder.join(format!("{name}.new"));
     let write = || {
         let mut file = File::create(&new)?;

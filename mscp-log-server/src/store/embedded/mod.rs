@@ -23,6 +23,7 @@ pub mod schema;
 pub mod search;
 mod snapshot;
 mod source;
+mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use self::catalog::CatalogError;
 use self::cursors::Cursors;
 use self::search::Limits;
 pub use self::snapshot::Stored;
+use self::templates::Templates;
 use self::writer::{Writer, WriterSettings};
 use super::{Store, StoreError};
 use crate::buffer::Batch;
@@ -92,6 +94,7 @@ impl Default for Settings {
 pub struct EmbeddedStore {
     settings: Settings,
     catalog: Arc<Catalog>,
+    templates: Arc<Templates>,
     writer: Writer,
     searches: Arc<Semaphore>,
     queued_searches: Arc<Semaphore>,
@@ -107,6 +110,7 @@ impl EmbeddedStore {
     /// process, or was written by a newer version.
     pub fn open(folder: &Path, settings: Settings) -> Result<Self, CatalogError> {
         let catalog = Arc::new(Catalog::open(folder)?);
+        let templates = Arc::new(Templates::open(folder)?);
         let writing = WriterSettings {
             memory_bytes: settings.memory_bytes,
             commit_interval: settings.commit_interval,
@@ -121,6 +125,7 @@ impl EmbeddedStore {
             cursors: Cursors::default(),
             settings,
             catalog,
+            templates,
             writer,
         })
     }

@@ -149,10 +149,7 @@ impl Reader {
         if let Some(name) = self.names.get(index) {
             return Ok(Arc::clone(name));
         }
-        check_name(index).map_err(|reason| {
-            let status = StatusCode::BAD_REQUEST;
-            Fault::new(status, "invalid_index_name_exception", reason).item()
-        })?;
+        check_name(index).map_err(|reason| Fault::index_name(index, reason).item())?;
         let name: Arc<str> = index.into();
         self.names.insert(index.to_owned(), Arc::clone(&name));
         Ok(name)
@@ -228,11 +225,10 @@ impl EmbeddedStore {
             "routing",
             "include_source_on_error",
         ])?;
-        call.json_body()?;
         check_refresh(call)?;
         let started = Instant::now();
         let (body, default) = (call.body.clone(), index.map(str::to_owned));
-        let major = self.settings.version.0;
+        let major = call.major;
         let mut items = blocking(move || read_items(&body, default.as_deref(), major)).await?;
         self.missing_indices(&mut items).await?;
 

@@ -1,190 +1,312 @@
-//! `_cat/indices`: a table of the indices, as text or as JSON.
+//! `_cat`: the state of the store as tables.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
 use super::super::EmbeddedStore;
-use super::index::{blocking, uuid_of};
+use super::index::uuid_of;
+use super::table::{Cell, Column, PARAMETERS, Table};
 use super::{Call, Content, Fault, Reply};
+use crate::clock;
 
-/// The columns: name, alias, whether numbers are set to the right.
-const COLUMNS: [(&str, &str, bool); 10] = [
-    ("health", "h", false),
-    ("status", "s", false),
-    ("index", "i", false),
-    ("uuid", "id", false),
-    ("pri", "p", true),
-    ("rep", "r", true),
-    ("docs.count", "dc", true),
-    ("docs.deleted", "dd", true),
-    ("store.size", "ss", true),
-    ("pri.store.size", "pri.store.size", true),
+/// The tables, as `_cat` lists them.
+const TABLES: [&str; 13] = [
+    "/_cat/aliases",
+    "/_cat/aliases/{alias}",
+    "/_cat/count",
+    "/_cat/count/{index}",
+    "/_cat/health",
+    "/_cat/indices",
+    "/_cat/indices/{index}",
+    "/_cat/master",
+    "/_cat/nodes",
+    "/_cat/shards",
+    "/_cat/shards/{index}",
+    "/_cat/templates",
+    "/_cat/templates/{name}",
 ];
 
-type Row = BTreeMap<&'static str, Option<String>>;
+const fn left(name: &'static str, aliases: &'static str, about: &'static str) -> Column {
+    Column {
+        name,
+        aliases,
+        right: false,
+        about,
+    }
+}
+
+const fn right(name: &'static str, aliases: &'static str, about: &'static str) -> Column {
+    Column {
+        right: true,
+        ..left(name, aliases, about)
+    }
+}
+
+const ALIASES: &[Column] = &[
+    left("alias", "a", "alias name"),
+    left("index", "i,idx", "index that the alias names"),
+    left("filter", "f,fi", "filter"),
+    left("routing.index", "ri,routingIndex", "routing of writes"),
+    left("routing.search", "rs,routingSearch", "routing of searches"),
+    left(
+        "is_write_index",
+        "w,isWriteIndex",
+        "whether writes go to it",
+    ),
+];
+
+const COUNT: &[Column] = &[
+    left("epoch", "t,time", "seconds since 1970-01-01 00:00:00"),
+    left("timestamp", "ts,hms,hhmmss", "time as HH:MM:SS"),
+    left("count", "dc,docs.count,docsCount", "documents"),
+];
+
+const HEALTH: &[Column] = &[
+    left("epoch", "t,time", "seconds since 1970-01-01 00:00:00"),
+    left("timestamp", "ts,hms,hhmmss", "time as HH:MM:SS"),
+    left("cluster", "cl", "name of the store"),
+    left("status", "st", "green, or red when it does not take writes"),
+    right("node.total", "nt,nodeTotal", "nodes"),
+    right("node.data", "nd,nodeData", "nodes that store data"),
+    right(
+        "shards",
+        "sh,shards.total,shardsTotal",
+        "shards, one an index",
+    ),
+    right("pri", "p,shards.primary,shardsPrimary", "primary shards"),
+    right(
+        "relo",
+        "r,shards.relocating,shardsRelocating",
+        "shards that move",
+    ),
+    right(
+        "init",
+        "i,shards.initializing,shardsInitializing",
+        "shards that start",
+    ),
+    right(
+        "unassign",
+        "u,shards.unassigned,shardsUnassigned",
+        "shards without a node",
+    ),
+    right("pending_tasks", "pt,pendingTasks", "tasks that wait"),
+    right(
+        "max_task_wait_time",
+        "mtwt,maxTaskWaitTime",
+        "longest wait of a task",
+    ),
+    right(
+        "active_shards_percent",
+        "asp,activeShardsPercent",
+        "active shards in percent",
+    ),
+];
+
+const INDICES: &[Column] = &[
+    left("health", "h", "green: what is written is on the disk"),
+    left("status", "s", "open"),
+    left("index", "i,idx", "name"),
+    left("uuid", "id", "id that the name gives"),
+    right("pri", "p,shards.primary,shardsPrimary", "primary shards"),
+    right("rep", "r,shards.replica,shardsReplica", "replicas"),
+    right("docs.count", "dc,docsCount", "documents"),
+    right("docs.deleted", "dd,docsDeleted", "not known of one index"),
+    right("store.size", "ss,storeSize", "not known of one index"),
+    right("pri.store.size", "", "not known of one index"),
+];
+
+const MASTER: &[Column] = &[
+    left("id", "", "id of the node"),
+    left("host", "h", "host name"),
+    left("ip", "", "IP address"),
+    left("node", "n", "name of the node"),
+];
+
+const NODES: &[Column] = &[
+    left("ip", "i", "IP address"),
+    right("heap.percent", "hp,heapPercent", "not measured"),
+    right("ram.percent", "rp,ramPercent", "not measured"),
+    right("cpu", "", "not measured"),
+    right("load_1m", "l", "not measured"),
+    right("load_5m", "l", "not measured"),
+    right("load_15m", "l", "not measured"),
+    left("node.role", "r,role,nodeRole", "data, ingest, master"),
+    left("master", "m", "* for the one node"),
+    left("name", "n", "name"),
+];
+
+const SHARDS: &[Column] = &[
+    left("index", "i,idx", "index"),
+    left("shard", "s,sh", "number"),
+    left("prirep", "p,pr,primaryOrReplica", "p for primary"),
+    left("state", "st", "STARTED"),
+    right("docs", "d,dc", "documents"),
+    right("store", "sto", "not known of one index"),
+    left("ip", "", "IP address"),
+    left("node", "n", "name of the node"),
+];
+
+const TEMPLATES: &[Column] = &[
+    left("name", "n", "name"),
+    left("index_patterns", "t", "patterns of index names"),
+    left("order", "o,p", "order or priority"),
+    left("version", "v", "version"),
+    left("composed_of", "c", "component templates"),
+];
 
 impl EmbeddedStore {
-    pub(super) async fn cat_indices(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
-        call.only(&[
-            "v",
-            "h",
-            "s",
-            "bytes",
-            "time",
-            "pri",
-            "include_unloaded_segments",
-            "ignore_unavailable",
-            "allow_no_indices",
-        ])?;
-        let selection = self.selection(call, index).await?;
-        let mut rows = blocking(move || {
-            let mut counts: BTreeMap<Box<str>, u64> =
-                selection.names.into_iter().map(|name| (name, 0)).collect();
-            for snapshot in &selection.snapshots {
-                for (name, count) in snapshot.indices()? {
-                    if let Some(known) = counts.get_mut(name) {
-                        *known += count;
-                    }
-                }
+    /// The table at `path`, which begins with its name.
+    pub(super) async fn cat(&self, call: &Call, path: &[&str]) -> Result<Reply, Fault> {
+        let mut known = PARAMETERS.to_vec();
+        known.extend(["ignore_unavailable", "allow_no_indices"]);
+        let (name, of) = match *path {
+            [] => {
+                call.only(&["help", "s", "h"])?;
+                return Ok(Reply {
+                    status: http::StatusCode::OK,
+                    content: Content::Text(TABLES.join("\n") + "\n"),
+                });
             }
-            Ok(counts.into_iter().map(row).collect::<Vec<Row>>())
-        })
-        .await?;
-        sort(&mut rows, call.parameter("s").unwrap_or_default());
-        let columns = columns(call.parameter("h"));
-        if call
-            .parameter("format")
-            .is_some_and(|format| format == "json")
-            || wants_json(call)
-        {
-            let rows = rows.into_iter().map(|row| as_json(&row, &columns));
-            return Ok(Reply::ok(rows.collect()));
+            [name] => (name, ""),
+            [name, of] => (name, of),
+            _ => return Err(call.no_handler()),
+        };
+        match (name, of) {
+            ("indices", _) => known.extend(["pri", "include_unloaded_segments", "health"]),
+            ("health", "") => known.push("ts"),
+            _ => {}
         }
-        let header = call.flag("v")?.unwrap_or(false);
-        Ok(Reply {
-            status: http::StatusCode::OK,
-            content: Content::Text(as_text(&rows, &columns, header)),
-        })
+        call.only(&known)?;
+        let (columns, rows) = match (name, of) {
+            ("aliases", _) => (ALIASES, Vec::new()),
+            ("count", index) => (COUNT, self.cat_count(call, index).await?),
+            ("health", "") => return self.cat_health(call).await,
+            ("indices", index) => (INDICES, self.cat_indices(call, index).await?),
+            ("master", "") => (MASTER, vec![self.cat_master()]),
+            ("nodes", "") => (NODES, vec![self.cat_node()]),
+            ("shards", index) => (SHARDS, self.cat_shards(call, index).await?),
+            ("templates", name) => (TEMPLATES, self.cat_templates(name)),
+            _ => return Err(call.no_handler()),
+        };
+        Table { columns, rows }.reply(call)
+    }
+
+    async fn cat_count(&self, call: &Call, index: &str) -> Result<Vec<Vec<Cell>>, Fault> {
+        let documents = self.documents_of(call, index).await?;
+        let [epoch, time] = now();
+        Ok(vec![vec![
+            epoch,
+            time,
+            Cell::Number(documents.values().sum()),
+        ]])
+    }
+
+    async fn cat_health(&self, call: &Call) -> Result<Reply, Fault> {
+        let shards = self.selection(call, "").await?.names.len() as u64;
+        let [epoch, time] = now();
+        let mut row = vec![
+            epoch,
+            time,
+            Cell::text(&*self.settings.name),
+            Cell::text(self.status()),
+            Cell::Number(1),
+            Cell::Number(1),
+            Cell::Number(shards),
+            Cell::Number(shards),
+            Cell::Number(0),
+            Cell::Number(0),
+            Cell::Number(0),
+            Cell::Number(0),
+            Cell::text("-"),
+            Cell::text("100.0%"),
+        ];
+        let mut columns = HEALTH;
+        if call.flag("ts")? == Some(false) {
+            columns = &HEALTH[2..];
+            row.drain(..2);
+        }
+        let rows = vec![row];
+        Table { columns, rows }.reply(call)
+    }
+
+    async fn cat_indices(&self, call: &Call, index: &str) -> Result<Vec<Vec<Cell>>, Fault> {
+        let documents = self.documents_of(call, index).await?;
+        if let Some(health) = call.parameter("health")
+            && health != self.status()
+        {
+            return Ok(Vec::new());
+        }
+        let row = |(name, count): (Box<str>, u64)| {
+            vec![
+                Cell::text(self.status()),
+                Cell::text("open"),
+                Cell::text(&*name),
+                Cell::text(uuid_of(&name)),
+                Cell::Number(1),
+                Cell::Number(0),
+                Cell::Number(count),
+                Cell::Nothing,
+                Cell::Nothing,
+                Cell::Nothing,
+            ]
+        };
+        Ok(documents.into_iter().map(row).collect())
+    }
+
+    fn cat_master(&self) -> Vec<Cell> {
+        let name = &*self.settings.name;
+        vec![
+            Cell::text(uuid_of(name)),
+            Cell::text(name),
+            Cell::Nothing,
+            Cell::text(name),
+        ]
+    }
+
+    fn cat_node(&self) -> Vec<Cell> {
+        let mut row = vec![Cell::Nothing; 7];
+        row.extend([
+            Cell::text("dim"),
+            Cell::text("*"),
+            Cell::text(&*self.settings.name),
+        ]);
+        row
+    }
+
+    async fn cat_shards(&self, call: &Call, index: &str) -> Result<Vec<Vec<Cell>>, Fault> {
+        let documents = self.documents_of(call, index).await?;
+        let row = |(name, count): (Box<str>, u64)| {
+            vec![
+                Cell::text(&*name),
+                Cell::Number(0),
+                Cell::text("p"),
+                Cell::text("STARTED"),
+                Cell::Number(count),
+                Cell::Nothing,
+                Cell::Nothing,
+                Cell::text(&*self.settings.name),
+            ]
+        };
+        Ok(documents.into_iter().map(row).collect())
+    }
+
+    /// How many documents each index has that an expression means.
+    pub(super) async fn documents_of(
+        &self,
+        call: &Call,
+        index: &str,
+    ) -> Result<BTreeMap<Box<str>, u64>, Fault> {
+        let selection = self.selection(call, index).await?;
+        super::index::blocking(move || Ok(selection.documents()?)).await
     }
 }
 
-fn wants_json(call: &Call) -> bool {
-    let accept = call.headers.get(http::header::ACCEPT);
-    accept
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("json"))
-}
-
-/// What cannot be measured is `null`: partitions hold many indices, and no
-/// file belongs to one of them.
-fn row((name, count): (Box<str>, u64)) -> Row {
-    let known = |text: &str| Some(text.to_owned());
-    Row::from([
-        ("health", known("green")),
-        ("status", known("open")),
-        ("uuid", Some(uuid_of(&name))),
-        ("index", Some(name.into())),
-        ("pri", known("1")),
-        ("rep", known("0")),
-        ("docs.count", Some(count.to_string())),
-        ("docs.deleted", None),
-        ("store.size", None),
-        ("pri.store.size", None),
-    ])
-}
-
-/// The columns that `h` names; unknown ones are left out, as in Elasticsearch.
-fn columns(wanted: Option<&str>) -> Vec<(&'static str, bool)> {
-    let all = COLUMNS.iter().map(|(name, _, right)| (*name, *right));
-    match wanted {
-        None | Some("") => all.collect(),
-        Some(wanted) => wanted
-            .split(',')
-            .filter_map(|wanted| column(wanted.trim()))
-            .collect(),
-    }
-}
-
-fn column(wanted: &str) -> Option<(&'static str, bool)> {
-    COLUMNS
-        .iter()
-        .find(|(name, alias, _)| wanted == *name || wanted == *alias)
-        .map(|(name, _, right)| (*name, *right))
-}
-
-/// Order by the columns of `s`: `docs.count:desc,index`.
-fn sort(rows: &mut [Row], keys: &str) {
-    let keys: Vec<(&str, bool, bool)> = keys
-        .split(',')
-        .filter_map(|key| {
-            let (name, order) = key.trim().split_once(':').unwrap_or((key.trim(), "asc"));
-            let (name, number) = column(name)?;
-            Some((name, number, order == "desc"))
-        })
-        .collect();
-    rows.sort_by(|a, b| {
-        keys.iter()
-            .map(|(name, number, descending)| {
-                let (a, b) = (value(a, name), value(b, name));
-                let order = if *number {
-                    a.parse::<u64>().ok().cmp(&b.parse::<u64>().ok())
-                } else {
-                    a.cmp(b)
-                };
-                if *descending { order.reverse() } else { order }
-            })
-            .find(|order| order.is_ne())
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-}
-
-fn value<'r>(row: &'r Row, name: &str) -> &'r str {
-    row.get(name).and_then(Option::as_deref).unwrap_or_default()
-}
-
-fn as_json(row: &Row, columns: &[(&'static str, bool)]) -> Value {
-    let members: Map<String, Value> = columns
-        .iter()
-        .map(|(name, _)| {
-            let value = row.get(name).cloned().flatten();
-            ((*name).to_owned(), value.map_or(Value::Null, Value::String))
-        })
-        .collect();
-    Value::Object(members)
-}
-
-fn as_text(rows: &[Row], columns: &[(&'static str, bool)], header: bool) -> String {
-    let mut lines: Vec<Vec<&str>> = Vec::new();
-    if header {
-        lines.push(columns.iter().map(|(name, _)| *name).collect());
-    }
-    for row in rows {
-        lines.push(columns.iter().map(|(name, _)| value(row, name)).collect());
-    }
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|place| {
-            lines
-                .iter()
-                .map(|line| line[place].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells = line.iter().zip(columns).zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|((cell, (_, right)), width)| {
-                if *right {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            })
-            .collect();
-        text.push_str(cells.join(" ").trim_end());
-        text.push('\n');
-    }
-    text
+/// The time as seconds and as a clock shows it.
+fn now() -> [Cell; 2] {
+    let seconds = clock::now_us().div_euclid(1_000_000);
+    let of_day = seconds.rem_euclid(86_400);
+    let (hours, minutes, rest) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    [
+        Cell::text(seconds.to_string()),
+        Cell::text(format!("{hours:02}:{minutes:02}:{rest:02}")),
+    ]
 }

@@ -1,15 +1,15 @@
-//! Endpoints of indices as a whole: make, delete, mapping, refresh, health.
+//! Endpoints that make, delete and refresh indices, or would change them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use mscp_log_core::template;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::EmbeddedStore;
 use super::super::catalog::Selection;
 use super::super::indices::{Expression, check_name};
+use super::agreement::{Put, check_mappings, check_settings};
 use super::{Call, Fault, Reply};
 
 impl EmbeddedStore {
@@ -38,15 +38,8 @@ impl EmbeddedStore {
 
     pub(super) async fn create_index(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
         call.only(&["wait_for_active_shards", "include_type_name"])?;
-        call.json_body()?;
-        check_name(index).map_err(|reason| {
-            Fault::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_index_name_exception",
-                reason,
-            )
-        })?;
-        check_index_body(&call.body)?;
+        check_name(index).map_err(|reason| Fault::index_name(index, reason))?;
+        check_index_body(call)?;
         let catalog = std::sync::Arc::clone(&self.catalog);
         let name = index.to_owned();
         let made =
@@ -56,7 +49,9 @@ impl EmbeddedStore {
                 StatusCode::BAD_REQUEST,
                 "resource_already_exists_exception",
                 format!("index [{index}/{}] already exists", uuid_of(index)),
-            ));
+            )
+            .with("index_uuid", uuid_of(index))
+            .with("index", index));
         }
         Ok(Reply::ok(json!({
             "acknowledged": true,
@@ -79,19 +74,35 @@ impl EmbeddedStore {
         Ok(Reply::ok(json!({"acknowledged": true})))
     }
 
-    pub(super) async fn mapping(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
+    pub(super) async fn put_mapping(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
         call.only(&[
             "ignore_unavailable",
             "allow_no_indices",
             "include_type_name",
+            "write_index_only",
         ])?;
-        let selection = self.selection(call, index).await?;
-        let mapping = template::mapping();
-        let mut answer = Map::new();
-        for name in selection.names {
-            answer.insert(name.into(), json!({"mappings": mapping}));
-        }
-        Ok(Reply::ok(Value::Object(answer)))
+        let mappings = call.required_object()?;
+        self.selection(call, index).await?;
+        check_mappings(&mappings, call.major)?;
+        Ok(Reply::ok(json!({"acknowledged": true})))
+    }
+
+    pub(super) async fn set_settings(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
+        call.only(&[
+            "ignore_unavailable",
+            "allow_no_indices",
+            "preserve_existing",
+            "flat_settings",
+        ])?;
+        let settings = call.required_object()?;
+        self.selection(call, index).await?;
+        // Both `{"settings": {..}}` and the settings alone are known.
+        let settings = match settings.get("settings").and_then(|inner| inner.as_object()) {
+            Some(inner) if settings.len() == 1 => inner.clone(),
+            _ => settings,
+        };
+        check_settings(&settings, Put::Change)?;
+        Ok(Reply::ok(json!({"acknowledged": true})))
     }
 
     pub(super) async fn refresh(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
@@ -102,91 +113,24 @@ impl EmbeddedStore {
             "_shards": {"total": shards, "successful": shards, "failed": 0},
         })))
     }
-
-    pub(super) async fn health(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
-        call.only(&[
-            "level",
-            "wait_for_status",
-            "wait_for_active_shards",
-            "wait_for_nodes",
-            "wait_for_no_relocating_shards",
-            "wait_for_no_initializing_shards",
-            "wait_for_events",
-            "ignore_unavailable",
-            "allow_no_indices",
-        ])?;
-        if call
-            .parameter("level")
-            .is_some_and(|level| level != "cluster")
-        {
-            return Err(Fault::argument("level must be [cluster]"));
-        }
-        let shards = self.selection(call, index).await?.names.len();
-        let status = match self.writer.trouble() {
-            Some(_) => "red",
-            None => "green",
-        };
-        Ok(Reply::ok(json!({
-            "cluster_name": self.settings.name,
-            "status": status,
-            "timed_out": false,
-            "number_of_nodes": 1,
-            "number_of_data_nodes": 1,
-            "active_primary_shards": shards,
-            "active_shards": shards,
-            "relocating_shards": 0,
-            "initializing_shards": 0,
-            "unassigned_shards": 0,
-            "delayed_unassigned_shards": 0,
-            "number_of_pending_tasks": 0,
-            "number_of_in_flight_fetch": 0,
-            "task_max_waiting_in_queue_millis": 0,
-            "active_shards_percent_as_number": 100.0,
-        })))
-    }
-
-    pub(super) fn license(call: &Call) -> Result<Reply, Fault> {
-        call.only(&["accept_enterprise"])?;
-        Ok(Reply::ok(json!({
-            "license": {
-                "status": "active",
-                "uid": "00000000-0000-0000-0000-000000000000",
-                "type": "basic",
-                "issue_date": "1970-01-01T00:00:00.000Z",
-                "issue_date_in_millis": 0,
-                "max_nodes": 1000,
-                "max_resource_units": null,
-                "issued_to": ISSUED_TO,
-                "issuer": "elasticsearch",
-                "start_date_in_millis": -1,
-            },
-        })))
-    }
 }
-
-const ISSUED_TO: &str = "mscp-log";
 
 /// The one mapping cannot be changed; settings of shards and replicas mean
 /// nothing here and are let pass.
-fn check_index_body(body: &[u8]) -> Result<(), Fault> {
-    if body.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    let parse = |reason: String| Fault::new(StatusCode::BAD_REQUEST, "parse_exception", reason);
-    let body: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| parse(error.to_string()))?;
-    for (name, value) in &body {
-        let empty = value.as_object().is_some_and(Map::is_empty);
-        match name.as_str() {
-            "settings" => {}
-            "mappings" | "aliases" if empty => {}
-            "mappings" | "aliases" => {
-                return Err(Fault::argument(format!(
-                    "[{name}] cannot be set: every index of this store has the same mapping"
-                )));
+fn check_index_body(call: &Call) -> Result<(), Fault> {
+    for (name, value) in call.object()? {
+        match (name.as_str(), value.as_object()) {
+            ("settings", Some(settings)) => check_settings(settings, Put::New)?,
+            ("mappings", Some(mappings)) => check_mappings(mappings, call.major)?,
+            ("aliases", Some(aliases)) if aliases.is_empty() => {}
+            ("aliases", _) => return Err(Fault::argument("aliases are not supported")),
+            ("settings" | "mappings", None) => {
+                return Err(Fault::parse(format!("key [{name}] must be an object")));
             }
-            other => {
-                return Err(parse(format!("unknown key [{other}] for create index")));
+            (other, _) => {
+                return Err(Fault::parse(format!(
+                    "unknown key [{other}] for create index"
+                )));
             }
         }
     }

@@ -1,23 +1,31 @@
 //! The Elasticsearch REST API of the embedded store: which endpoint a request
 //! means, and what it may say.
 
+mod agreement;
+mod analyze;
 mod bulk;
 mod cat;
+mod cluster;
+mod describe;
 mod document;
 mod index;
+mod media;
 mod pit;
 mod reply;
 mod scroll;
 mod search;
+mod table;
+mod template;
 
 use std::io::Read;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use serde_json::json;
+use http::header::CONTENT_ENCODING;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
 
+use self::media::{Wanted, negotiate};
 use self::pit::Product;
 use self::reply::{Content, Fault, Form, Reply};
 use super::EmbeddedStore;
@@ -43,8 +51,13 @@ struct Call {
     path: String,
     segments: Vec<String>,
     parameters: Vec<(String, String)>,
-    headers: HeaderMap,
     body: Bytes,
+    /// What the answer shall be.
+    wanted: Wanted,
+    form: Form,
+    /// The major version whose answers the client expects: its own where it
+    /// names one, else the store's.
+    major: u16,
 }
 
 impl Call {
@@ -94,49 +107,39 @@ impl Call {
         })
     }
 
-    /// Whether the body may be read as JSON or NDJSON.
-    fn json_body(&self) -> Result<(), Fault> {
-        let Some(kind) = self.headers.get(CONTENT_TYPE) else {
-            return Ok(());
-        };
-        let kind = kind.to_str().unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        const KNOWN: [&str; 4] = [
-            "application/json",
-            "application/x-ndjson",
-            "application/vnd.elasticsearch+json",
-            "application/vnd.elasticsearch+x-ndjson",
-        ];
-        if self.body.is_empty()
-            || KNOWN
-                .iter()
-                .any(|known| essence.eq_ignore_ascii_case(known))
-        {
-            return Ok(());
+    /// The body as a JSON object; empty where there is none.
+    fn object(&self) -> Result<Map<String, Value>, Fault> {
+        if self.body.trim_ascii().is_empty() {
+            return Ok(Map::new());
         }
-        Err(Fault::plain(
-            StatusCode::NOT_ACCEPTABLE,
-            format!("Content-Type header [{kind}] is not supported"),
-        ))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let kind = "x_content_parse_exception";
+            Fault::new(StatusCode::BAD_REQUEST, kind, error.to_string())
+        })
     }
 
-    fn wrong_method(&self, allowed: &str) -> Fault {
-        Fault::plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            format!(
-                "Incorrect HTTP method for uri [{}] and method [{}], allowed: [{allowed}]",
-                self.path, self.method
-            ),
-        )
+    /// As [`Call::object`], of a body that must be there.
+    fn required_object(&self) -> Result<Map<String, Value>, Fault> {
+        if self.body.trim_ascii().is_empty() {
+            return Err(Fault::parse("request body is required"));
+        }
+        self.object()
+    }
+
+    fn wrong_method(&self, allowed: &'static str) -> Fault {
+        let reason = format!(
+            "Incorrect HTTP method for uri [{}] and method [{}], allowed: [{allowed}]",
+            self.path, self.method
+        );
+        Fault::method(reason, allowed)
     }
 
     fn no_handler(&self) -> Fault {
-        Fault {
-            status: StatusCode::BAD_REQUEST,
-            body: json!({
-                "error": format!("no handler found for uri [{}] and method [{}]", self.path, self.method),
-            }),
-        }
+        let error = format!(
+            "no handler found for uri [{}] and method [{}]",
+            self.path, self.method
+        );
+        Fault::written(StatusCode::BAD_REQUEST, json!({ "error": error }))
     }
 }
 
@@ -145,11 +148,8 @@ impl EmbeddedStore {
     pub(super) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let head = request.method() == Method::HEAD;
         let (form, result) = match self.take(request).await {
-            Ok(call) => {
-                let form = Form::of(&call.parameters, &call.headers);
-                (form, self.route(call).await)
-            }
-            Err(fault) => (Form::default(), Err(fault)),
+            Ok(call) => (call.form.clone(), self.route(call).await),
+            Err(fault) => (Form::plain(self.settings.version), Err(fault)),
         };
         let mut response = form.response(result);
         if head {
@@ -164,7 +164,7 @@ impl EmbeddedStore {
         let segments = segments(&path).ok_or_else(|| {
             Fault::argument(format!("path [{path}] is not percent-encoded UTF-8"))
         })?;
-        let parameters = axum::extract::Query::try_from_uri(&parts.uri)
+        let parameters: Vec<(String, String)> = axum::extract::Query::try_from_uri(&parts.uri)
             .map_err(|error| Fault::argument(error.to_string()))?
             .0;
         let limit = usize::try_from(self.settings.max_body_bytes).unwrap_or(usize::MAX);
@@ -182,116 +182,157 @@ impl EmbeddedStore {
                 ));
             }
         };
+        let version = self.settings.version;
+        let format = parameters.iter().find(|(name, _)| name == "format");
+        let format = format.map(|(_, value)| value.as_str());
+        let media = negotiate(&parts.headers, format, !body.is_empty(), version.0)?;
         Ok(Call {
             method: parts.method,
             path,
             segments,
-            parameters,
-            headers: parts.headers,
             body,
+            wanted: media.wanted,
+            form: Form::of(version, &parameters, &media),
+            major: media.version.unwrap_or(version.0),
+            parameters,
         })
     }
 
     async fn route(&self, call: Call) -> Result<Reply, Fault> {
         let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+        if let [first, ..] = *segments
+            && first.starts_with('_')
+            && first != "_all"
+        {
+            return self.route_whole(&call, &segments).await;
+        }
+        self.route_index(&call, &segments).await
+    }
+
+    /// Endpoints of the store as a whole.
+    async fn route_whole(&self, call: &Call, segments: &[&str]) -> Result<Reply, Fault> {
+        let get = matches!(call.method, Method::GET | Method::HEAD);
         let reads = matches!(call.method, Method::GET | Method::POST);
-        let is = |method: Method| call.method == method;
+        let writes = matches!(call.method, Method::PUT | Method::POST);
+        let deletes = call.method == Method::DELETE;
         match *segments {
-            [] if is(Method::GET) || is(Method::HEAD) => self.info(&call),
-            [] => Err(call.wrong_method("GET, HEAD")),
-
-            ["_search"] if reads => self.search(&call, "").await,
-            [index, "_search"] if reads => self.search(&call, index).await,
-            ["_count"] if reads => self.count(&call, "").await,
-            [index, "_count"] if reads => self.count(&call, index).await,
-            ["_msearch"] if reads => self.msearch(&call, "").await,
-            [index, "_msearch"] if reads => self.msearch(&call, index).await,
-            ["_search", "scroll"] if reads || is(Method::DELETE) => self.scroll(&call, None).await,
-            ["_search", "scroll", id] if reads || is(Method::DELETE) => {
-                self.scroll(&call, Some(id)).await
-            }
+            ["_search"] if reads => self.search(call, "").await,
+            ["_count"] if reads => self.count(call, "").await,
+            ["_msearch"] if reads => self.msearch(call, "").await,
+            ["_search", "scroll"] if reads || deletes => self.scroll(call, None).await,
+            ["_search", "scroll", id] if reads || deletes => self.scroll(call, Some(id)).await,
             ["_search", "scroll", ..] => Err(call.wrong_method("GET, POST, DELETE")),
-            ["_pit"] if is(Method::DELETE) => self.close_pit(&call),
-            [index, "_pit"] if is(Method::POST) => {
-                self.open_pit(&call, index, Product::Elasticsearch).await
+            ["_pit"] if deletes => self.close_pit(call),
+            ["_search", "point_in_time"] if deletes => self.close_pits(call),
+            ["_search", "point_in_time", "_all"] if get || deletes => self.all_pits(call),
+            ["_bulk"] if writes => self.bulk_call(call, None).await,
+            ["_mget"] if reads => self.many_documents(call, None).await,
+            ["_analyze"] if reads => self.analyze(call, None).await,
+            ["_refresh"] if reads => self.refresh(call, "").await,
+            ["_field_caps"] if reads => self.field_caps(call, "").await,
+            ["_mapping" | "_mappings"] if get => self.mapping(call, "").await,
+            ["_mapping" | "_mappings", "field", fields] if get => {
+                self.field_mapping(call, "", fields).await
             }
-            ["_pit"] | [_, "_pit"] => Err(call.wrong_method("POST")),
-            [index, "_search", "point_in_time"] if is(Method::POST) => {
-                self.open_pit(&call, index, Product::OpenSearch).await
-            }
-            ["_search", "point_in_time"] if is(Method::DELETE) => self.close_pits(&call),
-            ["_search", "point_in_time", "_all"] if is(Method::GET) || is(Method::DELETE) => {
-                self.all_pits(&call)
-            }
-            ["_search" | "_count" | "_msearch"] | [_, "_search" | "_count" | "_msearch"] => {
-                Err(call.wrong_method("GET, POST"))
-            }
+            ["_settings"] if get => self.index_settings(call, "", "").await,
+            ["_settings", names] if get => self.index_settings(call, "", names).await,
+            ["_settings"] if call.method == Method::PUT => self.set_settings(call, "").await,
+            ["_stats"] if get => self.stats(call, "", "").await,
+            ["_stats", metrics] if get => self.stats(call, "", metrics).await,
+            ["_alias" | "_aliases"] if get => self.aliases(call, "", None).await,
+            ["_alias", names] if get => self.aliases(call, "", Some(names)).await,
+            ["_resolve", "index", names] if get => self.resolve(call, names).await,
 
-            ["_bulk"] if is(Method::POST) || is(Method::PUT) => self.bulk_call(&call, None).await,
-            [index, "_bulk"] if is(Method::POST) || is(Method::PUT) => {
-                self.bulk_call(&call, Some(index)).await
-            }
-            ["_bulk"] | [_, "_bulk"] => Err(call.wrong_method("POST, PUT")),
-
-            [index, "_doc"] if is(Method::POST) => self.put_document(&call, index, None).await,
-            [_, "_doc"] => Err(call.wrong_method("POST")),
-            [index, "_doc", id] => match call.method {
-                Method::GET | Method::HEAD => self.document(&call, index, id).await,
-                Method::PUT | Method::POST => self.put_document(&call, index, Some(id)).await,
-                Method::DELETE => self.delete_document(&call, index, id).await,
+            ["_index_template" | "_template"] if get => self.templates(call, segments[0], None),
+            ["_index_template" | "_template", name] => match call.method {
+                Method::GET | Method::HEAD => self.templates(call, segments[0], Some(name)),
+                Method::PUT | Method::POST => self.put_template(call, segments[0], name).await,
+                Method::DELETE => self.delete_template(call, segments[0], name).await,
                 _ => Err(call.wrong_method("GET, HEAD, POST, PUT, DELETE")),
             },
-            [index, "_create", id] if is(Method::PUT) || is(Method::POST) => {
-                self.create_document(&call, index, id).await
+
+            ["_cat", ..] if get => self.cat(call, &segments[1..]).await,
+            ["_cluster", "health"] if get => self.health(call, "").await,
+            ["_cluster", "health", index] if get => self.health(call, index).await,
+            ["_license"] | ["_xpack", "license"] if get => Self::license(call),
+            ["_nodes"] | ["_nodes", _] | ["_nodes", _, "http"] if get => self.nodes(call),
+
+            ["_search" | "_count" | "_msearch" | "_mget" | "_analyze" | "_field_caps"] => {
+                Err(call.wrong_method("GET, POST"))
             }
-            [_, "_create", _] => Err(call.wrong_method("POST, PUT")),
-
-            ["_cat", "indices"] if is(Method::GET) => self.cat_indices(&call, "").await,
-            ["_cat", "indices", index] if is(Method::GET) => self.cat_indices(&call, index).await,
-            ["_mapping"] if is(Method::GET) => self.mapping(&call, "").await,
-            [index, "_mapping"] if is(Method::GET) => self.mapping(&call, index).await,
-            ["_refresh"] if reads => self.refresh(&call, "").await,
-            [index, "_refresh"] if reads => self.refresh(&call, index).await,
-            ["_cluster", "health"] if is(Method::GET) => self.health(&call, "").await,
-            ["_cluster", "health", index] if is(Method::GET) => self.health(&call, index).await,
-            ["_license"] | ["_xpack", "license"] if is(Method::GET) => Self::license(&call),
-
-            [index] if !index.starts_with('_') || index == "_all" => match call.method {
-                Method::HEAD => self.index_exists(&call, index).await,
-                Method::PUT => self.create_index(&call, index).await,
-                Method::DELETE => self.delete_index(&call, index).await,
-                _ => Err(call.wrong_method("HEAD, PUT, DELETE")),
-            },
+            ["_bulk"] => Err(call.wrong_method("POST, PUT")),
             _ => Err(call.no_handler()),
         }
     }
 
-    fn info(&self, call: &Call) -> Result<Reply, Fault> {
-        call.only(&[])?;
-        let (major, minor, patch) = self.settings.version;
-        let (wire, index) = match major {
-            6 => ("5.6.0", "5.0.0"),
-            7 => ("6.8.0", "6.0.0-beta1"),
-            8 => ("7.17.0", "7.0.0"),
-            _ => ("8.18.0", "8.0.0"),
-        };
-        Ok(Reply::ok(json!({
-            "name": self.settings.name,
-            "cluster_name": self.settings.name,
-            "cluster_uuid": index::uuid_of(&self.settings.name),
-            "version": {
-                "number": format!("{major}.{minor}.{patch}"),
-                "build_flavor": "default",
-                "build_type": "mscp-log",
-                "build_hash": "unknown",
-                "build_date": "1970-01-01T00:00:00.000Z",
-                "build_snapshot": false,
-                "lucene_version": "0.0.0",
-                "minimum_wire_compatibility_version": wire,
-                "minimum_index_compatibility_version": index,
+    /// The root, and endpoints of an index or of several.
+    async fn route_index(&self, call: &Call, segments: &[&str]) -> Result<Reply, Fault> {
+        let get = matches!(call.method, Method::GET | Method::HEAD);
+        let reads = matches!(call.method, Method::GET | Method::POST);
+        let writes = matches!(call.method, Method::PUT | Method::POST);
+        let puts = call.method == Method::PUT;
+        match *segments {
+            [] if get => self.info(call),
+            [] => Err(call.wrong_method("GET, HEAD")),
+
+            [index, "_search"] if reads => self.search(call, index).await,
+            [index, "_count"] if reads => self.count(call, index).await,
+            [index, "_msearch"] if reads => self.msearch(call, index).await,
+            [index, "_mget"] if reads => self.many_documents(call, Some(index)).await,
+            [index, "_analyze"] if reads => self.analyze(call, Some(index)).await,
+            [index, "_refresh"] if reads => self.refresh(call, index).await,
+            [index, "_field_caps"] if reads => self.field_caps(call, index).await,
+            [
+                _,
+                "_search" | "_count" | "_msearch" | "_mget" | "_analyze" | "_field_caps",
+            ] => Err(call.wrong_method("GET, POST")),
+            [index, "_pit"] if call.method == Method::POST => {
+                self.open_pit(call, index, Product::Elasticsearch).await
+            }
+            [_, "_pit"] => Err(call.wrong_method("POST")),
+            [index, "_search", "point_in_time"] if call.method == Method::POST => {
+                self.open_pit(call, index, Product::OpenSearch).await
+            }
+            [index, "_bulk"] if writes => self.bulk_call(call, Some(index)).await,
+            [_, "_bulk"] => Err(call.wrong_method("POST, PUT")),
+
+            [index, "_doc"] if call.method == Method::POST => {
+                self.put_document(call, index, None).await
+            }
+            [_, "_doc"] => Err(call.wrong_method("POST")),
+            [index, "_doc", id] => match call.method {
+                Method::GET | Method::HEAD => self.document(call, index, id).await,
+                Method::PUT | Method::POST => self.put_document(call, index, Some(id)).await,
+                Method::DELETE => self.delete_document(call, index, id).await,
+                _ => Err(call.wrong_method("GET, HEAD, POST, PUT, DELETE")),
             },
-            "tagline": "You Know, for Search",
-        })))
+            [index, "_create", id] if writes => self.create_document(call, index, id).await,
+            [_, "_create", _] => Err(call.wrong_method("POST, PUT")),
+            [index, "_source", id] if get => self.document_source(call, index, id).await,
+            [_, "_source", _] => Err(call.wrong_method("GET, HEAD")),
+
+            [index, "_mapping" | "_mappings"] if get => self.mapping(call, index).await,
+            [index, "_mapping" | "_mappings"] if writes => self.put_mapping(call, index).await,
+            [index, "_mapping" | "_mappings", "field", fields] if get => {
+                self.field_mapping(call, index, fields).await
+            }
+            [index, "_settings"] if get => self.index_settings(call, index, "").await,
+            [index, "_settings", names] if get => self.index_settings(call, index, names).await,
+            [index, "_settings"] if puts => self.set_settings(call, index).await,
+            [index, "_stats"] if get => self.stats(call, index, "").await,
+            [index, "_stats", metrics] if get => self.stats(call, index, metrics).await,
+            [index, "_alias"] if get => self.aliases(call, index, None).await,
+            [index, "_alias", names] if get => self.aliases(call, index, Some(names)).await,
+
+            [index] => match call.method {
+                Method::GET => self.index(call, index).await,
+                Method::HEAD => self.index_exists(call, index).await,
+                Method::PUT => self.create_index(call, index).await,
+                Method::DELETE => self.delete_index(call, index).await,
+                _ => Err(call.wrong_method("GET, HEAD, PUT, DELETE")),
+            },
+            _ => Err(call.no_handler()),
+        }
     }
 }
 

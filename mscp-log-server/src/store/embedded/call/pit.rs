@@ -72,7 +72,6 @@ impl EmbeddedStore {
     /// `DELETE _pit`
     pub(super) fn close_pit(&self, call: &Call) -> Result<Reply, Fault> {
         call.only(&[])?;
-        call.json_body()?;
         if call.body.trim_ascii().is_empty() {
             return Err(Fault::new(
                 StatusCode::BAD_REQUEST,
@@ -96,7 +95,6 @@ impl EmbeddedStore {
     /// not there counts as closed.
     pub(super) fn close_pits(&self, call: &Call) -> Result<Reply, Fault> {
         call.only(&[])?;
-        call.json_body()?;
         let ids = ids(&call.body, "pit_id")?;
         if ids.is_empty() {
             return Err(invalid(&["no pit ids specified"]));

@@ -2,13 +2,14 @@
 //! them that `filter_path` asks for.
 
 use axum::body::Body;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use mscp_log_core::query::wildcard;
 use serde_json::{Map, Value, json};
 
 use super::super::catalog::CatalogError;
 use super::super::writer::Unavailable;
+use super::media::Media;
 
 /// What an endpoint answers.
 #[derive(Debug)]
@@ -53,9 +54,20 @@ impl Reply {
 pub(super) struct Fault {
     pub(super) status: StatusCode,
     pub(super) body: Value,
+    /// The methods that are allowed, where this one is not.
+    allow: Option<&'static str>,
 }
 
 impl Fault {
+    /// A fault whose body is written already.
+    pub(super) fn written(status: StatusCode, body: Value) -> Self {
+        Self {
+            status,
+            body,
+            allow: None,
+        }
+    }
+
     /// `{"error": {"root_cause": [..], "type", "reason"}, "status"}`
     pub(super) fn new(status: StatusCode, kind: &str, reason: impl Into<String>) -> Self {
         let mut error = Map::new();
@@ -67,10 +79,46 @@ impl Fault {
     fn of(status: StatusCode, mut error: Map<String, Value>) -> Self {
         let root_cause = json!([error]);
         error.insert("root_cause".to_owned(), root_cause);
-        Self {
-            status,
-            body: json!({"error": error, "status": status.as_u16()}),
-        }
+        Self::written(status, json!({"error": error, "status": status.as_u16()}))
+    }
+
+    /// A further member of the error, in its root cause too.
+    pub(super) fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        self.body["error"]["root_cause"][0][member] = value.clone();
+        self.body["error"][member] = value;
+        self
+    }
+
+    /// What lay below the error.
+    pub(super) fn caused_by(mut self, cause: Value) -> Self {
+        self.body["error"]["caused_by"] = cause;
+        self
+    }
+
+    /// 400 `parse_exception`
+    pub(super) fn parse(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "parse_exception", reason)
+    }
+
+    /// 400 `action_request_validation_exception`, of one thing that is wrong.
+    pub(super) fn invalid(reason: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "action_request_validation_exception",
+            format!("Validation Failed: 1: {reason};"),
+        )
+    }
+
+    /// 400 `invalid_index_name_exception`
+    pub(super) fn index_name(name: &str, reason: String) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_index_name_exception",
+            reason,
+        )
+        .with("index_uuid", "_na_")
+        .with("index", name)
     }
 
     /// 400 `illegal_argument_exception`
@@ -84,9 +132,15 @@ impl Fault {
 
     /// The form that errors have before any endpoint is found.
     pub(super) fn plain(status: StatusCode, reason: impl Into<String>) -> Self {
+        let body = json!({"error": reason.into(), "status": status.as_u16()});
+        Self::written(status, body)
+    }
+
+    /// 405, with the methods that are allowed, joined by commas.
+    pub(super) fn method(reason: impl Into<String>, allowed: &'static str) -> Self {
         Self {
-            status,
-            body: json!({"error": reason.into(), "status": status.as_u16()}),
+            allow: Some(allowed),
+            ..Self::plain(StatusCode::METHOD_NOT_ALLOWED, reason)
         }
     }
 
@@ -165,55 +219,84 @@ impl From<Unavailable> for Fault {
     }
 }
 
+/// The first version that names its product in a header.
+const FIRST_WITH_PRODUCT: (u16, u16, u16) = (7, 14, 0);
+
+/// The first version whose JSON names no character set.
+const FIRST_WITHOUT_CHARSET: u16 = 8;
+
 /// How the answer is to be written.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Form {
-    pub(super) pretty: bool,
-    pub(super) filter_path: Option<String>,
-    /// The major version that the client wants to be compatible with.
-    pub(super) compatible: Option<String>,
+    /// The version that the store says it is.
+    version: (u16, u16, u16),
+    pretty: bool,
+    filter_path: Option<String>,
+    /// The media type of JSON, where the client named one.
+    json: Option<String>,
 }
 
 impl Form {
-    /// Read it from the parameters and the headers.
-    pub(super) fn of(parameters: &[(String, String)], headers: &HeaderMap) -> Self {
+    /// The form of an answer to a request that could not be read.
+    pub(super) fn plain(version: (u16, u16, u16)) -> Self {
+        Self {
+            version,
+            pretty: false,
+            filter_path: None,
+            json: None,
+        }
+    }
+
+    /// What the parameters and the headers ask for.
+    pub(super) fn of(
+        version: (u16, u16, u16),
+        parameters: &[(String, String)],
+        media: &Media,
+    ) -> Self {
         let value = |wanted: &str| {
             let found = parameters.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.as_str())
         };
         Self {
+            version,
             pretty: value("pretty").is_some_and(|value| value != "false"),
             filter_path: value("filter_path")
                 .filter(|value| !value.is_empty())
                 .map(str::to_owned),
-            compatible: headers
-                .get(http::header::ACCEPT)
-                .and_then(|accept| compatible_with(accept.to_str().ok()?)),
+            json: media.json.clone(),
         }
     }
 
-    /// The whole response.
+    /// The whole response. Errors are written whole, whatever `filter_path` says.
     pub(super) fn response(&self, reply: Result<Reply, Fault>) -> Response<Body> {
-        let reply = reply.unwrap_or_else(|fault| Reply::json(fault.status, fault.body));
+        let (reply, filter_path, allow) = match reply {
+            Ok(reply) => (reply, self.filter_path.as_deref(), None),
+            Err(fault) => (Reply::json(fault.status, fault.body), None, fault.allow),
+        };
         let (body, kind) = match reply.content {
             Content::Empty => (String::new(), None),
             Content::Text(text) => (text, Some("text/plain; charset=UTF-8".to_owned())),
-            Content::Written(text) if self.filter_path.is_none() && !self.pretty => {
+            Content::Written(text) if filter_path.is_none() && !self.pretty => {
                 (text, Some(self.json_kind()))
             }
             Content::Written(text) => {
                 let value = serde_json::from_str(&text).unwrap_or(Value::Null);
-                (self.write(value), Some(self.json_kind()))
+                (self.write(value, filter_path), Some(self.json_kind()))
             }
-            Content::Json(value) => (self.write(value), Some(self.json_kind())),
+            Content::Json(value) => (self.write(value, filter_path), Some(self.json_kind())),
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
-        headers.insert(
-            "x-elastic-product",
-            HeaderValue::from_static("Elasticsearch"),
-        );
+        if self.version >= FIRST_WITH_PRODUCT {
+            headers.insert(
+                "x-elastic-product",
+                HeaderValue::from_static("Elasticsearch"),
+            );
+        }
+        if let Some(allow) = allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
         if let Some(kind) = kind.and_then(|kind| HeaderValue::try_from(kind).ok()) {
             headers.insert(CONTENT_TYPE, kind);
         }
@@ -221,14 +304,17 @@ impl Form {
     }
 
     fn json_kind(&self) -> String {
-        match &self.compatible {
-            Some(major) => format!("application/vnd.elasticsearch+json;compatible-with={major}"),
+        match &self.json {
+            Some(kind) => kind.clone(),
+            None if self.version.0 < FIRST_WITHOUT_CHARSET => {
+                "application/json; charset=UTF-8".to_owned()
+            }
             None => "application/json".to_owned(),
         }
     }
 
-    fn write(&self, value: Value) -> String {
-        let value = match &self.filter_path {
+    fn write(&self, value: Value, filter_path: Option<&str>) -> String {
+        let value = match filter_path {
             Some(paths) => filtered(value, paths),
             None => value,
         };
@@ -239,12 +325,6 @@ impl Form {
             value.to_string()
         }
     }
-}
-
-fn compatible_with(media_type: &str) -> Option<String> {
-    let (_, major) = media_type.split_once("compatible-with=")?;
-    let digits: String = major.chars().take_while(char::is_ascii_digit).collect();
-    (!digits.is_empty() && digits.len() <= 2).then_some(digits)
 }
 
 /// The members that `filter_path` names: paths with `*` for one name and `**`

@@ -163,7 +163,6 @@ impl EmbeddedStore {
     /// `_search/scroll`: the next page, or with DELETE the end.
     pub(super) async fn scroll(&self, call: &Call, id: Option<&str>) -> Result<Reply, Fault> {
         call.only(&["scroll", "scroll_id", "rest_total_hits_as_int"])?;
-        call.json_body()?;
         let asked = Asked::read(call, id)?;
         if call.method == Method::DELETE {
             return self.end_scrolls(&asked.ids);

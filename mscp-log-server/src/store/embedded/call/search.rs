@@ -20,19 +20,13 @@ use crate::clock;
 
 impl From<QueryError> for Fault {
     fn from(error: QueryError) -> Self {
-        Self {
-            status: status_of(error.status()),
-            body: error.to_json(),
-        }
+        Self::written(status_of(error.status()), error.to_json())
     }
 }
 
 impl From<EsError> for Fault {
     fn from(error: EsError) -> Self {
-        Self {
-            status: status_of(error.status),
-            body: error.body(),
-        }
+        Self::written(status_of(error.status), error.body())
     }
 }
 
@@ -71,7 +65,6 @@ impl Shape {
 
 impl EmbeddedStore {
     pub(super) async fn search(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
-        call.json_body()?;
         // Not the search's own: it says what becomes of the answer.
         let parameters: Vec<(String, String)> = call
             .parameters
@@ -105,7 +98,6 @@ impl EmbeddedStore {
     }
 
     pub(super) async fn count(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
-        call.json_body()?;
         let search = Search::parse_count(&call.body, &call.parameters)?;
         let options = call.options()?;
         let run = self.run(call, true)?;
@@ -133,7 +125,6 @@ impl EmbeddedStore {
             "ignore_throttled",
             "routing",
         ])?;
-        call.json_body()?;
         let started = Instant::now();
         let parsed = Msearch::parse(&call.body)?;
         let options = call.options()?;
@@ -176,7 +167,7 @@ impl EmbeddedStore {
     }
 
     pub(super) fn shape(&self, call: &Call) -> Result<Shape, Fault> {
-        let major = self.settings.version.0;
+        let major = call.major;
         Ok(Shape {
             total_as_number: major < 7 || call.flag("rest_total_hits_as_int")?.unwrap_or(false),
             with_type: major < 8,

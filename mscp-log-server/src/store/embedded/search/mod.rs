@@ -31,6 +31,7 @@ use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, Occur, TermSetQuery};
 
 pub use error::EsError;
+pub(super) use fetch::filtered;
 
 use super::ids::slice_query;
 use super::partition::PartitionSnapshot;

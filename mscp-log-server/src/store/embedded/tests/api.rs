@@ -8,8 +8,8 @@ use super::*;
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    headers: http::HeaderMap,
-    text: String,
+    pub(super) headers: http::HeaderMap,
+    pub(super) text: String,
 }
 
 impl Answer {
@@ -34,7 +34,7 @@ pub(super) async fn send(store: &EmbeddedStore, method: Method, uri: &str, body:
     }
 }
 
-async fn get(store: &EmbeddedStore, uri: &str) -> Answer {
+pub(super) async fn get(store: &EmbeddedStore, uri: &str) -> Answer {
     send(store, Method::GET, uri, "").await
 }
 
@@ -79,6 +79,7 @@ async fn what_is_not_there_is_refused_as_elasticsearch_refuses() {
     assert_eq!(unknown.json(), json!({"error": error}));
     let method = send(&store, Method::DELETE, "/_bulk", "").await;
     assert_eq!(method.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(method.headers["allow"], "POST, PUT");
     let parameter = get(&store, "/_cat/indices?x=1").await;
     assert_eq!(parameter.status, StatusCode::BAD_REQUEST);
     assert_eq!(
@@ -340,7 +341,7 @@ async fn an_index_can_be_made_listed_and_deleted_without_documents() {
     ]);
     assert_eq!(rows.json(), expect);
     let text = get(&store, "/_cat/indices/e*?v&h=i,dc").await;
-    assert_eq!(text.text, "index docs.count\nempty          0\n");
+    assert_eq!(text.text, "i     dc\nempty  0\n");
     let mapping = get(&store, "/e*/_mapping").await.json();
     let level = &mapping["empty"]["mappings"]["properties"]["level"]["type"];
     assert_eq!(level, "keyword");
@@ -364,6 +365,7 @@ async fn a_gzip_body_is_unpacked_within_the_limit() {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(plain.as_bytes()).unwrap();
         let request = Request::post("/a/_doc")
+            .header("content-type", "application/json")
             .header("content-encoding", "gzip")
             .body(Body::from(packed.finish().unwrap()))
             .unwrap();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 mod api;
 mod cursors;
 mod model;
+mod surface;
 
 use super::indices::{Expression, Options};
 use super::*;

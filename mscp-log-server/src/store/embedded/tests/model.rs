@@ -74,7 +74,10 @@ fn patient(folder: &Path) -> EmbeddedStore {
 }
 
 async fn call(store: &EmbeddedStore, method: &str, uri: &str, body: String) -> (u16, Value) {
-    let request = Request::builder().method(method).uri(uri);
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("content-type", "application/json");
     let request = request.body(Body::from(body)).unwrap();
     let (parts, body) = store.call(request).await.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
