@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 
-.PHONY: help run test test-engines engines java check bench bench-buffer bench-store kill-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients check bench bench-buffer bench-store kill-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,7 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, four real
 	$(CARGO) build --workspace --locked --bins
 	$(CARGO) test --workspace --locked --doc
 	@$(MAKE) --no-print-directory engines ENGINES=$(USUAL_ENGINES)
+	@$(MAKE) --no-print-directory clients
 	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
 
 # Real engines decide whether the embedded store is right. They run where the
@@ -51,8 +52,34 @@ java:
 		else echo "missing packages; run: sudo apt-get install -y openjdk-17-jdk-headless maven" >&2; exit 1; fi; \
 	fi
 
+# Clients as their users have them, each in a folder of its own.
+PYTHON_CLIENTS := elasticsearch-7 elasticsearch-8 elasticsearch-9 opensearch
+clients: ## install the clients of Elasticsearch and OpenSearch that the tests try
+	@missing=""; python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	if [ -n "$$missing" ]; then \
+		if ! command -v apt-get >/dev/null; then echo "missing:$$missing; install them with your system's packages" >&2; exit 1; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+		else echo "missing packages; run: sudo apt-get install -y$$missing" >&2; exit 1; fi; \
+	fi
+	@for client in $(PYTHON_CLIENTS); do \
+		wanted=tests/clients/python/$$client.txt; folder=target/clients/python/$$client; \
+		if ! cmp -s $$wanted $$folder/.complete; then \
+			rm -rf $$folder; mkdir -p target/clients/python; python3 -m venv $$folder; \
+			$$folder/bin/pip install --quiet --disable-pip-version-check -r $$wanted; \
+			cp $$wanted $$folder/.complete; \
+		fi; \
+	done
+	@folder=target/clients/javascript; \
+	if ! cmp -s tests/clients/javascript/package.json $$folder/.complete; then \
+		rm -rf $$folder; mkdir -p $$folder; cp tests/clients/javascript/package.json $$folder/; \
+		npm install --prefix $$folder --silent --no-audit --no-fund --no-package-lock; \
+		cp tests/clients/javascript/package.json $$folder/.complete; \
+	fi
+
 test-engines: setup ## the suites of the store on every engine that this machine can run
 	@$(MAKE) --no-print-directory engines ENGINES=all
+	@$(MAKE) --no-print-directory clients
 	$(CARGO) build --workspace --locked --bins
 	ENGINES=all $(CARGO) test --workspace --locked --test engines
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![forbid(unsafe_code)]
 
+mod clients;
 mod conformance;
 
 use std::process::ExitCode;
@@ -17,7 +18,10 @@ use mscp_log_tests::target::Target;
 type Suite = fn(&Arc<Target>) -> Vec<Trial>;
 
 /// Every suite, by the name that stands in its trials' names.
-const SUITES: &[(&str, Suite)] = &[("conformance", conformance::trials)];
+const SUITES: &[(&str, Suite)] = &[
+    ("clients", clients::trials),
+    ("conformance", conformance::trials),
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
