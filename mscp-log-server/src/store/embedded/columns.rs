@@ -12,6 +12,7 @@ use tantivy::{DocId, SegmentReader};
 use super::ids::IdColumn;
 use super::schema::{MESSAGE_PATTERN, REST_PATTERN, place_of};
 use super::source::{self, Kind, Patterns};
+use super::strips::Strips;
 
 /// Words of a column that are kept in memory; columns with more are asked anew.
 const WORDS_KEPT: usize = 1_024;
@@ -31,6 +32,7 @@ pub(super) struct Columns {
     whole: bool,
     /// In the order of [`FIELDS`].
     fields: Vec<OnceLock<Option<Values>>>,
+    strips: Vec<OnceLock<Option<Strips>>>,
 }
 
 enum Values {
@@ -111,6 +113,7 @@ impl Columns {
             whole,
             segment: segment.clone(),
             fields: FIELDS.iter().map(|_| OnceLock::new()).collect(),
+            strips: FIELDS.iter().map(|_| OnceLock::new()).collect(),
         })
     }
 
@@ -122,6 +125,17 @@ impl Columns {
             }
             _ => None,
         }
+    }
+
+    /// The bounds of the strips of a number field that every document has one
+    /// value of.
+    pub(super) fn strips(&self, name: &str) -> Option<&Strips> {
+        let place = place_of(name)?;
+        let read = || match self.values(place)? {
+            Values::Numbers(column) => Strips::of(column),
+            Values::Words { .. } => None,
+        };
+        self.strips[place].get_or_init(read).as_ref()
     }
 
     /// The source of a document from its stored form.

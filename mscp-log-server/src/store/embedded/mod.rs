@@ -23,6 +23,7 @@ pub mod schema;
 pub mod search;
 mod snapshot;
 mod source;
+mod strips;
 mod templates;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -19,6 +19,7 @@ use super::columns::Columns;
 use super::directory::DurableDirectory;
 use super::ids::IdColumn;
 use super::schema::{Fields, schema, schema_of_format_1};
+use super::strips::Strips;
 
 /// The partition of names that end in no date.
 pub const UNDATED: &str = "undated";
@@ -95,6 +96,12 @@ impl PartitionSnapshot {
             Some(asked.cloned().collect())
         };
         Ok(selected)
+    }
+
+    /// The bounds of the strips of a number field of a segment; see
+    /// [`Strips`].
+    pub(super) fn strips(&self, segment: SegmentOrdinal, field: &str) -> Option<&Strips> {
+        self.columns[segment as usize].strips(field)
     }
 
     /// The ids of a segment.

@@ -9,14 +9,19 @@ use tantivy::{
     COLLECT_BLOCK_BUFFER_LEN, DocAddress, DocId, DocSet, Searcher, SegmentReader, TERMINATED, Term,
 };
 
+use super::super::partition::PartitionSnapshot;
+use super::super::strips::{STRIP, Strips};
 use super::aggs;
 use super::compile::Compiled;
 use super::error::EsError;
-use super::sort::{Plan, Raw, SegmentKeys};
+use super::sort::{Plan, Raw, SegmentKeys, directed};
 use super::term_scan::is_out_of_time;
 
 /// How many blocks of documents are visited between two looks at the clock.
 const BLOCKS_PER_LOOK: usize = 16;
+
+/// Strips that are visited first; then twice as many, and so on.
+const FIRST_STRIPS: usize = 4;
 
 /// What a search collects.
 pub(crate) struct Wanted<'a> {
@@ -31,9 +36,35 @@ pub(crate) struct Wanted<'a> {
     pub(crate) terminate_after: Option<u64>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) aggs: Option<&'a aggs::Plan>,
+    /// Whether the query finds its first document at once, so that it may be
+    /// opened several times.
+    pub(crate) opens_at_once: bool,
 }
 
 impl Wanted<'_> {
+    /// Whether a page of hits is wanted and nothing that needs every document.
+    fn goes_by_strips(&self) -> bool {
+        self.opens_at_once
+            && self.hits > 0
+            && self.aggs.is_none()
+            && self.post_filter.is_none()
+            && !self.scores
+            && self.terminate_after.is_none()
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn only_aggregates(&self) -> bool {
+        self.aggs.is_some()
+            && self.hits == 0
+            && self.post_filter.is_none()
+            && !self.scores
+            && self.terminate_after.is_none()
+    }
+
     /// Where only the next hits in the order of their places are wanted, the
     /// first place of those.
     fn places(&self) -> Option<i128> {
@@ -46,7 +77,10 @@ impl Wanted<'_> {
 /// other indices of it out.
 pub(crate) struct Part<'a> {
     pub(crate) searcher: &'a Searcher,
+    pub(crate) snapshot: &'a PartitionSnapshot,
     pub(crate) query: Compiled,
+    /// Whether the query finds every document.
+    pub(crate) everything: bool,
 }
 
 /// A hit.
@@ -260,6 +294,18 @@ impl Collector<'_> {
             return Ok(!self.is_late());
         }
 
+        if enter
+            && wanted.goes_by_strips()
+            && let Some((column, descending)) = wanted.order.leading()
+            && let Some(strips) = part.snapshot.strips(visit.place.ordinal, column)
+            && strips.len() > FIRST_STRIPS
+        {
+            return self.visit_strips(visit, segment, weights, &Leading::new(strips, descending));
+        }
+        if part.everything && wanted.only_aggregates() && !segment.has_deletes() {
+            return self.aggregate_all(visit, part, weights);
+        }
+
         let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
         let places = wanted.places();
         if let Some(first) = places {
@@ -326,10 +372,141 @@ impl Collector<'_> {
         Ok(go_on)
     }
 
+    /// Visit the strips of a segment, those first that may have the best hits,
+    /// until no other can have one and enough are counted.
+    fn visit_strips(
+        &mut self,
+        visit: &Visit,
+        segment: &SegmentReader,
+        weights: &Weights,
+        strips: &Leading<'_>,
+    ) -> Result<bool, Stop> {
+        let keys = self.wanted.order.open(segment, visit.place.position)?;
+        let mut best = Best::new(&keys, self.wanted.hits, self.threshold());
+        let order = strips.best_first();
+        let mut rest = order.as_slice();
+        let mut size = FIRST_STRIPS;
+        let mut late = false;
+        while !rest.is_empty() && !late {
+            let worst = best.worst();
+            let may_enter = |strip: usize| {
+                let (first, last) = strips.range(strip);
+                worst.is_none_or(|worst| first <= worst)
+                    && keys.after().is_none_or(|after| last >= after)
+            };
+            let group;
+            (group, rest) = rest.split_at(size.min(rest.len()));
+            size *= 2;
+            let counting = self.is_counting();
+            let mut picked: Vec<(usize, bool)> = group
+                .iter()
+                .map(|strip| (*strip, may_enter(*strip)))
+                .filter(|(_, enters)| *enters || counting)
+                .collect();
+            picked.sort_unstable();
+            late = self.visit_picked(&picked, segment, weights, &mut best)?;
+            if let (Some(worst), false) = (best.worst(), self.is_counting()) {
+                // They come in order: none behind the first that is too late.
+                rest = &rest[..rest.partition_point(|strip| strips.range(*strip).0 <= worst)];
+            }
+        }
+        self.merge(best, &keys, visit)?;
+        if let Some(limit) = self.wanted.count_up_to {
+            self.found.total = self.found.total.min(limit.saturating_add(1));
+        }
+        if late || self.is_late() {
+            return Err(Stop::OutOfTime);
+        }
+        Ok(true)
+    }
+
+    /// Visit these strips, which are in the order of their documents; from those
+    /// marked hits may come, the others are counted. Whether it is too late.
+    fn visit_picked(
+        &mut self,
+        picked: &[(usize, bool)],
+        segment: &SegmentReader,
+        weights: &Weights,
+        best: &mut Best<'_>,
+    ) -> Result<bool, Stop> {
+        let mut docs = Docs::open(segment, weights.query.as_ref(), self.wanted)?;
+        let mut place = 0;
+        let mut blocks = 0_usize;
+        while let Some((strip, _)) = picked.get(place) {
+            docs.begin_at(*strip as i128 * i128::from(STRIP));
+            if !docs.next_block() {
+                break;
+            }
+            for doc in &docs.docs {
+                let strip = (doc / STRIP) as usize;
+                while picked.get(place).is_some_and(|(at, _)| *at < strip) {
+                    place += 1;
+                }
+                let Some((at, enters)) = picked.get(place) else {
+                    break;
+                };
+                if *at == strip {
+                    self.found.total += 1;
+                    if *enters {
+                        best.offer(*doc, 0.0);
+                    }
+                }
+            }
+            if !self.is_counting() {
+                // What is left only to be counted need not be.
+                while picked.get(place).is_some_and(|(_, enters)| !enters) {
+                    place += 1;
+                }
+            }
+            blocks += 1;
+            if blocks.is_multiple_of(BLOCKS_PER_LOOK) && self.is_late() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_counting(&self) -> bool {
+        !self.counted_enough()
+    }
+
+    /// Aggregate all documents of a segment, strip by strip.
+    fn aggregate_all(
+        &mut self,
+        visit: &Visit,
+        part: &Part<'_>,
+        weights: &Weights,
+    ) -> Result<bool, Stop> {
+        let segment = part.searcher.segment_reader(visit.place.ordinal);
+        let late = match &mut self.running {
+            None => false,
+            Some(running) => {
+                let mut aggregator = running.open(segment, visit.place, &weights.filters)??;
+                let strips = |column: &str| part.snapshot.strips(visit.place.ordinal, column);
+                let mut first = 0;
+                let mut late = false;
+                while first < segment.max_doc() && !late {
+                    let docs = first..segment.max_doc().min(first + STRIP);
+                    first = docs.end;
+                    running.collect_strip(&mut aggregator, docs, &strips)?;
+                    late = self.wanted.is_late();
+                }
+                running.close(aggregator)?;
+                late
+            }
+        };
+        self.found.total += u64::from(segment.max_doc());
+        if let Some(limit) = self.wanted.count_up_to {
+            self.found.total = self.found.total.min(limit.saturating_add(1));
+        }
+        if late {
+            return Err(Stop::OutOfTime);
+        }
+        Ok(true)
+    }
+
     fn is_late(&self) -> bool {
-        self.wanted
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
+        self.wanted.is_late()
     }
 
     fn merge(
@@ -355,6 +532,35 @@ impl Collector<'_> {
             self.found.hits.truncate(self.wanted.hits);
         }
         Ok(())
+    }
+}
+
+/// The strips of a segment as the first key of the order sees them.
+struct Leading<'a> {
+    strips: &'a Strips,
+    descending: bool,
+}
+
+impl<'a> Leading<'a> {
+    fn new(strips: &'a Strips, descending: bool) -> Self {
+        Self { strips, descending }
+    }
+
+    /// The first and the last value of a strip, in the order of the key.
+    fn range(&self, strip: usize) -> (i128, i128) {
+        let (low, high) = self.strips.bounds(strip);
+        let (low, high) = (i128::from(low), i128::from(high));
+        if self.descending {
+            (directed(high, true), directed(low, true))
+        } else {
+            (low, high)
+        }
+    }
+
+    fn best_first(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.strips.len()).collect();
+        order.sort_by_key(|strip| self.range(*strip).0);
+        order
     }
 }
 
@@ -502,6 +708,20 @@ impl<'a> Best<'a> {
         let worst = last.0;
         self.kept.truncate(self.limit);
         self.threshold = Some(self.threshold.map_or(worst, |before| before.min(worst)));
+    }
+
+    /// The first value of the worst that is kept, where as many are kept as
+    /// wanted: what lies behind it cannot enter.
+    fn worst(&mut self) -> Option<i128> {
+        self.shrink();
+        if self.kept.len() >= self.limit {
+            let worst = self.kept.iter().map(|(primary, ..)| *primary).max();
+            self.threshold = match (self.threshold, worst) {
+                (Some(before), Some(worst)) => Some(before.min(worst)),
+                (before, worst) => before.or(worst),
+            };
+        }
+        self.threshold
     }
 
     fn into_docs(mut self) -> impl Iterator<Item = (DocId, f32)> {

@@ -74,6 +74,12 @@ impl Keywords {
             .filter(|place| self.places.contains(place))
     }
 
+    /// The place of the first value of a document.
+    pub(crate) fn first(&self, doc: DocId) -> Option<u64> {
+        let place = self.column.ords().first(doc);
+        place.filter(|place| self.places.contains(place))
+    }
+
     /// Whether no document has two values.
     pub(crate) fn is_single(&self) -> bool {
         !self.column.ords().get_cardinality().is_multivalue()

@@ -24,8 +24,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mscp_log_core::query::ast::{Search, Slice, TrackTotalHits};
+use mscp_log_core::query::ast::{Clause, Query, Search, Slice, TrackTotalHits};
 use mscp_log_core::query::date_math::duration_ms;
+use mscp_log_core::query::lucene::Node;
 use serde_json::{Value, json};
 use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, Occur, TermSetQuery};
@@ -199,11 +200,15 @@ pub(crate) fn page(
         terminate_after: search.terminate_after.filter(|limit| *limit > 0),
         deadline,
         aggs: plan.as_ref(),
+        opens_at_once: search.query.as_ref().is_none_or(opens_at_once),
     };
+    let finds_all = search.slice.is_none() && search.query.as_ref().is_none_or(is_match_all);
     let parts: Vec<Part<'_>> = snapshots
         .iter()
         .map(|snapshot| Part {
             searcher: &snapshot.searcher,
+            snapshot,
+            everything: finds_all && snapshot.selected.is_none(),
             query: within(snapshot, search.slice.as_ref(), &query),
         })
         .collect();
@@ -258,6 +263,44 @@ pub(crate) fn page(
         answer["aggregations"] = aggregations;
     }
     Ok(Paged { body: answer, last })
+}
+
+fn is_match_all(query: &Query) -> bool {
+    matches!(query.clause, Clause::MatchAll)
+}
+
+/// Whether opening the query costs no more than looking a few words up. Others
+/// gather the words that they stand for each time.
+fn opens_at_once(query: &Query) -> bool {
+    match &query.clause {
+        Clause::MatchAll | Clause::MatchNone | Clause::Term(_) | Clause::Range(_) => true,
+        Clause::Match(matching) => matching.fuzziness.is_none(),
+        Clause::MatchPhrase(phrase) => phrase.slop.unwrap_or(0) == 0,
+        Clause::ConstantScore { filter } => opens_at_once(filter),
+        Clause::Bool(clauses) => {
+            let all = [
+                &clauses.must,
+                &clauses.filter,
+                &clauses.should,
+                &clauses.must_not,
+            ];
+            all.into_iter().flatten().all(opens_at_once)
+        }
+        Clause::QueryString(text) | Clause::SimpleQueryString(text) => {
+            text.fuzziness.is_none() && words_open_at_once(&text.tree)
+        }
+        _ => false,
+    }
+}
+
+fn words_open_at_once(node: &Node) -> bool {
+    match node {
+        Node::Empty | Node::All | Node::Word { .. } | Node::Range { .. } => true,
+        Node::Phrase { slop, .. } => slop.unwrap_or(0) == 0,
+        Node::Boost(below, _) => words_open_at_once(below),
+        Node::Bool(clauses) => clauses.iter().all(|(_, below)| words_open_at_once(below)),
+        _ => false,
+    }
 }
 
 /// How far hits are counted.

@@ -128,6 +128,18 @@ impl Plan {
         }
     }
 
+    /// The column of the first key and whether it descends, where segments
+    /// compare its numbers.
+    pub(crate) fn leading(&self) -> Option<(&'static str, bool)> {
+        let first = self.keys.first()?;
+        match &first.by {
+            By::Field(target) if matches!(target.kind, Kind::Long | Kind::Date) => {
+                Some((target.column, first.descending))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether documents must be scored to be ordered.
     pub(crate) fn needs_score(&self) -> bool {
         self.keys.iter().any(|key| matches!(key.by, By::Score))
@@ -266,6 +278,11 @@ impl SegmentKeys<'_> {
             (_, None) => this.missing,
         };
         directed(raw, this.key.descending)
+    }
+
+    /// The first value of the last hit of the page before.
+    pub(crate) fn after(&self) -> Option<i128> {
+        self.keys.first()?.after
     }
 
     /// The order of two documents by all keys but the first.
@@ -478,6 +495,9 @@ fn of_document(values: &Values, doc: DocId, greatest: bool) -> Option<i128> {
     match values {
         Values::Nothing => None,
         Values::Ids(column) => Some(id_rank(column.key(doc))),
+        Values::Numbers(column) if !column.get_cardinality().is_multivalue() => {
+            column.first(doc).map(i128::from)
+        }
         Values::Numbers(column) => {
             let mut all = column.values_for_doc(doc);
             let first = all.next()?;

@@ -6,10 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use tantivy::columnar::Cardinality;
 use tantivy::query::{EnableScoring, Scorer, Weight};
 use tantivy::{DocId, SegmentReader};
 
 use super::super::super::ids::DocumentId;
+use super::super::super::strips::{STRIP, Strips};
 use super::super::collect::{Place, contains};
 use super::super::columns::Values;
 use super::super::compile::scalar_text;
@@ -94,6 +96,27 @@ impl<'a> Running<'a> {
         let block = Block { docs, scores };
         for node in &mut segment.nodes {
             node.collect(block, docs, &segment.top[..docs.len()], &mut self.budget)?;
+        }
+        Ok(())
+    }
+
+    /// Count all documents of a strip; `strips` gives the bounds of a column.
+    pub(crate) fn collect_strip<'s>(
+        &mut self,
+        segment: &mut Segment<'_>,
+        docs: std::ops::Range<DocId>,
+        strips: &impl Fn(&str) -> Option<&'s Strips>,
+    ) -> Result<(), EsError> {
+        let all: Vec<DocId> = docs.clone().collect();
+        segment.top.resize(all.len().max(segment.top.len()), 0);
+        let block = Block {
+            docs: &all,
+            scores: &[],
+        };
+        for node in &mut segment.nodes {
+            if !node.count_strip(&docs, strips, &mut self.budget)? {
+                node.collect(block, &all, &segment.top[..all.len()], &mut self.budget)?;
+            }
         }
         Ok(())
     }
@@ -363,6 +386,43 @@ impl<'a> Collecting<'a> {
         })
     }
 
+    /// Count all documents of a strip at once, where they lie in one bucket;
+    /// `false` where they must be looked at.
+    fn count_strip<'s>(
+        &mut self,
+        docs: &std::ops::Range<DocId>,
+        strips: &impl Fn(&str) -> Option<&'s Strips>,
+        budget: &mut Budget,
+    ) -> Result<bool, EsError> {
+        let How::Histogram {
+            plan,
+            remembered,
+            table,
+            scratch,
+            ..
+        } = &mut self.how
+        else {
+            return Ok(false);
+        };
+        let column = plan.field.as_ref().map(|target| target.column);
+        let (true, Some(strips)) = (self.below.is_empty(), column.and_then(strips)) else {
+            return Ok(false);
+        };
+        let (low, high) = strips.bounds((docs.start / STRIP) as usize);
+        scratch.clear();
+        plan.place(low, remembered.as_mut(), scratch);
+        plan.place(high, remembered.as_mut(), scratch);
+        let [first, last] = scratch[..] else {
+            return Ok(false);
+        };
+        if first != last {
+            return Ok(false);
+        }
+        let bucket = table.bucket(0, first, budget)?;
+        table.counts[bucket as usize] += docs.len() as u64;
+        Ok(true)
+    }
+
     /// Count `docs`, each in the bucket above that `parents` says. Documents
     /// come in their order, some of them more than once.
     fn collect(
@@ -395,7 +455,7 @@ impl<'a> Collecting<'a> {
                     let mut any = false;
                     match &*values {
                         Values::Keywords(keywords) if keywords.is_single() => {
-                            if let Some(place) = keywords.of(doc).next() {
+                            if let Some(place) = keywords.first(doc) {
                                 any = true;
                                 hand_on(doc, table.count(parent, place, budget)?);
                             }
@@ -428,7 +488,11 @@ impl<'a> Collecting<'a> {
             } => {
                 for (doc, parent) in pairs {
                     scratch.clear();
-                    if let Values::Numbers(column) = &*values {
+                    if let Values::Numbers(column) = &*values
+                        && column.get_cardinality() == Cardinality::Full
+                    {
+                        plan.place(column.values.get_val(doc), remembered.as_mut(), scratch);
+                    } else if let Values::Numbers(column) = &*values {
                         for value in column.values_for_doc(doc) {
                             plan.place(value, remembered.as_mut(), scratch);
                         }
