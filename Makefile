@@ -29,7 +29,7 @@ run: setup ## build the system and run it with sample data (mscp-log demo)
 test: setup wasm ## everything that CI runs: format, lints, all tests, four real engines
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
-	$(CARGO) build --workspace --locked --bins
+	$(CARGO) build --workspace --locked --bins --tests
 	$(CARGO) test --workspace --locked --doc
 	@$(MAKE) --no-print-directory engines ENGINES=$(USUAL_ENGINES)
 	@$(MAKE) --no-print-directory clients
@@ -80,7 +80,7 @@ clients: ## install the clients of Elasticsearch and OpenSearch that the tests t
 test-engines: setup ## the suites of the store on every engine that this machine can run
 	@$(MAKE) --no-print-directory engines ENGINES=all
 	@$(MAKE) --no-print-directory clients
-	$(CARGO) build --workspace --locked --bins
+	$(CARGO) build --workspace --locked --bins --tests
 	ENGINES=all $(CARGO) test --workspace --locked --test engines
 
 # The core has no I/O, so it also runs in a browser.

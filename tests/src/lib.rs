@@ -2,6 +2,7 @@
 //! processes, and plain HTTP against them.
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod differential;
 pub mod engine;
 pub mod generate;

@@ -1,0 +1,320 @@
+//! Runs scenarios against a target.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::matching::differences;
+use super::{Case, Embedded, Scenarios, Step, data};
+use crate::engine::Product;
+use crate::target::{RUNTIME, Running, Target};
+
+/// How much of an answer a failure shows, in characters.
+const SHOWN: usize = 3_000;
+/// What `finds` asks for where the body says no size.
+const FIND_UP_TO: u64 = 100;
+
+/// Scenarios of one target, one after the other. It keeps in mind which
+/// documents the target has, so that files which share them do not make them anew.
+#[derive(Debug)]
+pub struct Runner {
+    target: Arc<Target>,
+    /// The documents that are there: `None` before the first, and after a case
+    /// that changes them.
+    present: Mutex<Option<Vec<Value>>>,
+}
+
+/// An answer, as far as scenarios look.
+struct Answer {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    text: String,
+    body: Option<Value>,
+}
+
+impl Runner {
+    /// For scenarios of `target`.
+    #[must_use]
+    pub fn new(target: Arc<Target>) -> Self {
+        Self {
+            target,
+            present: Mutex::new(None),
+        }
+    }
+
+    /// Make the documents of the file and run the case.
+    ///
+    /// # Errors
+    /// What was not as the scenario says.
+    ///
+    /// # Panics
+    /// When the target cannot be reached or does not take the documents.
+    pub fn run(&self, scenarios: &Scenarios, case: &Case) -> Result<(), String> {
+        let mut documents = scenarios.data.as_deref().map(data).unwrap_or_default();
+        documents.extend_from_slice(&scenarios.documents);
+        let running = self.target.running();
+        // A case that failed on its way may have left anything behind.
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        RUNTIME.block_on(async {
+            if present.as_ref() != Some(&documents) {
+                *present = None;
+                if self.target.spec.is_some() {
+                    self.put_template(running).await;
+                }
+                remove_indices(running).await;
+                self.put_documents(running, &documents).await;
+                *present = Some(documents);
+            }
+            if case.changes {
+                *present = None;
+            }
+            let mut kept = BTreeMap::new();
+            for step in case.steps() {
+                self.step(running, case, step, &mut kept).await?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn put_template(&self, running: &Running) {
+        let version = self.target.spec.expect("asked before").template();
+        let template = mscp_log_core::template::index_template(version);
+        let request = running.request(Method::PUT, version.path()).json(&template);
+        let answer = answer(request).await;
+        assert_eq!(answer.status, 200, "the template: {}", answer.text);
+    }
+
+    async fn put_documents(&self, running: &Running, documents: &[Value]) {
+        if documents.is_empty() {
+            return;
+        }
+        let mut body = String::new();
+        for document in documents {
+            let mut source = document.as_object().expect("a document").clone();
+            let mut action = json!({ "_index": source.remove("_index") });
+            if let Some(id) = source.remove("_id") {
+                action["_id"] = id;
+            }
+            if self.has_types() {
+                action["_type"] = json!("doc");
+            }
+            let _ = writeln!(body, "{}\n{}", json!({ "index": action }), json!(source));
+        }
+        let request = running
+            .request(Method::POST, "/_bulk?refresh=true")
+            .header("content-type", "application/x-ndjson")
+            .body(body);
+        let answer = answer(request).await;
+        let taken = answer
+            .body
+            .as_ref()
+            .is_some_and(|body| body["errors"] == false);
+        assert!(taken, "the documents: {}", answer.text);
+    }
+
+    /// Elasticsearch 6 has a type in the path of a document; ours is `doc`,
+    /// because 6.1 takes none that begins with an underscore.
+    fn has_types(&self) -> bool {
+        let (product, version) = self.target.speaks();
+        product == Product::Elasticsearch && version.0 == 6
+    }
+
+    async fn step(
+        &self,
+        running: &Running,
+        case: &Case,
+        step: &Step,
+        kept: &mut BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        let (request, line) = self.request(running, step, kept);
+        let answer = answer(request).await;
+        let mut wrong = Vec::new();
+        if self.target.spec.is_none() && case.embedded == Some(Embedded::Refused) {
+            if answer.status != 400 {
+                wrong.push(format!(
+                    "expected to be refused with 400, was {}",
+                    answer.status
+                ));
+            }
+        } else {
+            wrong = expectations(step, &answer, kept);
+        }
+        if !wrong.is_empty() {
+            let shown: String = answer.text.chars().take(SHOWN).collect();
+            return Err(format!(
+                "{line}\n  {}\n{} {shown}",
+                wrong.join("\n  "),
+                answer.status
+            ));
+        }
+        for (name, pointer) in &step.keep {
+            let value = answer.body.as_ref().and_then(|body| body.pointer(pointer));
+            let value = match value {
+                Some(Value::String(text)) => text.clone(),
+                Some(value) => value.to_string(),
+                None => return Err(format!("{line}\n  the answer has no {pointer}")),
+            };
+            kept.insert(name.clone(), value);
+        }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        running: &Running,
+        step: &Step,
+        kept: &BTreeMap<String, String>,
+    ) -> (reqwest::RequestBuilder, String) {
+        let line = match &step.request {
+            Some(line) => filled(line, kept),
+            None => "POST /logstash-*/_search".to_owned(),
+        };
+        let (method, path) = line
+            .split_once(' ')
+            .expect("a request is a method and a path");
+        let path = if self.has_types() {
+            path.replace("/_doc", "/doc")
+        } else {
+            path.to_owned()
+        };
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = running.request(method, &path);
+        for (name, value) in &step.headers {
+            request = request.header(name, filled(value, kept));
+        }
+        let content_type = |request: reqwest::RequestBuilder, kind: &str| {
+            if step.headers.contains_key("content-type") {
+                request
+            } else {
+                request.header("content-type", kind)
+            }
+        };
+        let body = step.body.as_ref().or(step.search.as_ref());
+        if let Some(raw) = &step.raw {
+            request = content_type(request, "application/json").body(filled(raw, kept));
+        } else if let Some(body) = body {
+            let mut body = filled_in(body, kept);
+            if step.finds.is_some() && body.is_object() && body.get("size").is_none() {
+                body["size"] = json!(FIND_UP_TO);
+            }
+            request = content_type(request, "application/json").body(body.to_string());
+        } else if !step.lines.is_empty() {
+            let lines: String = step
+                .lines
+                .iter()
+                .map(|line| format!("{}\n", filled_in(line, kept)))
+                .collect();
+            request = content_type(request, "application/x-ndjson").body(lines);
+        }
+        (request, line)
+    }
+}
+
+/// What of the answer is not as the step says.
+fn expectations(step: &Step, answer: &Answer, kept: &BTreeMap<String, String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let usual = if step.error.is_some() { 400 } else { 200 };
+    let status = step.status.unwrap_or(usual);
+    if answer.status != status {
+        wrong.push(format!("expected status {status}, was {}", answer.status));
+    }
+    let body = answer.body.as_ref();
+    if let Some(ids) = &step.ids {
+        wrong.extend(differences(&json!(ids), Some(&json!(hit_ids(body)))));
+    }
+    if let Some(ids) = &step.finds {
+        let (mut wanted, mut found) = (ids.clone(), hit_ids(body));
+        wanted.sort();
+        found.sort();
+        if wanted != found {
+            wrong.push(format!("expected to find {wanted:?}, found {found:?}"));
+        }
+    }
+    if let Some(total) = step.total {
+        let actual = body.and_then(|body| {
+            let total = body.pointer("/hits/total")?;
+            Some(total.get("value").unwrap_or(total))
+        });
+        wrong.extend(differences(&json!(total), actual));
+    }
+    let cause = body.and_then(|body| body.pointer("/error/root_cause/0"));
+    if let Some(error) = &step.error {
+        wrong.extend(differences(&json!({ "type": error }), cause));
+    }
+    if let Some(reason) = &step.reason {
+        wrong.extend(differences(&json!({"reason": {"contains": reason}}), cause));
+    }
+    if let Some(tree) = &step.expect {
+        wrong.extend(differences(&filled_in(tree, kept), body));
+    }
+    if let Some(text) = &step.text {
+        wrong.extend(differences(text, Some(&json!(answer.text))));
+    }
+    for (name, wanted) in &step.answers {
+        let value = answer.headers.get(name);
+        let value = value.map(|value| json!(value.to_str().unwrap_or_default()));
+        let found = differences(wanted, value.as_ref());
+        wrong.extend(found.into_iter().map(|line| format!("header {name}{line}")));
+    }
+    wrong
+}
+
+fn hit_ids(body: Option<&Value>) -> Vec<String> {
+    let hits = body.and_then(|body| body.pointer("/hits/hits")?.as_array());
+    hits.into_iter()
+        .flatten()
+        .map(|hit| hit["_id"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+async fn remove_indices(running: &Running) {
+    let listed = answer(running.request(Method::GET, "/_cat/indices?format=json&h=index")).await;
+    assert_eq!(listed.status, 200, "the indices: {}", listed.text);
+    let indices = listed.body.unwrap_or_default();
+    let names: Vec<_> = indices
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row["index"].as_str())
+        .collect();
+    if !names.is_empty() {
+        let path = format!("/{}", names.join(","));
+        let removed = answer(running.request(Method::DELETE, &path)).await;
+        assert_eq!(removed.status, 200, "removing: {}", removed.text);
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the target can be reached");
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let text = response.text().await.expect("the answer is whole");
+    Answer {
+        status,
+        headers,
+        body: serde_json::from_str(&text).ok(),
+        text,
+    }
+}
+
+/// `text` with what earlier steps kept in place of `${name}`.
+fn filled(text: &str, kept: &BTreeMap<String, String>) -> String {
+    kept.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("${{{name}}}"), value)
+    })
+}
+
+fn filled_in(tree: &Value, kept: &BTreeMap<String, String>) -> Value {
+    match tree {
+        Value::String(text) => json!(filled(text, kept)),
+        Value::Array(list) => list.iter().map(|value| filled_in(value, kept)).collect(),
+        Value::Object(object) => object
+            .iter()
+            .map(|(key, value)| (key.clone(), filled_in(value, kept)))
+            .collect(),
+        _ => tree.clone(),
+    }
+}
