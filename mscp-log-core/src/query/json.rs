@@ -32,7 +32,7 @@ impl Value {
         QueryError::parsing(reason).at(self.at)
     }
 
-    fn kind_name(&self) -> &'static str {
+    pub(super) fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Null => "VALUE_NULL",
             Kind::Bool(_) => "VALUE_BOOLEAN",
@@ -134,6 +134,35 @@ impl Value {
                 "[{what}] must be a whole number that is not negative"
             ))
         })
+    }
+
+    /// A whole number, also as a string; of a fraction its whole part, as
+    /// Elasticsearch reads one.
+    pub(super) fn whole(self, what: &str) -> Result<i64> {
+        let (Kind::Number(text) | Kind::String(text)) = &self.kind else {
+            return Err(self.unexpected(what));
+        };
+        if let Ok(number) = text.parse() {
+            return Ok(number);
+        }
+        match text.parse::<f64>() {
+            Ok(number) if is_number(text) && number.abs() < i64::MAX as f64 => Ok(number as i64),
+            _ => Err(self.no_number(text)),
+        }
+    }
+
+    /// A number as it was written, also as a string, and not an error of the
+    /// grammar where it is none.
+    pub(super) fn float(self, what: &str) -> Result<Number> {
+        match &self.kind {
+            Kind::String(text) if !is_number(text) => Err(self.no_number(text)),
+            _ => self.number(what),
+        }
+    }
+
+    fn no_number(&self, text: &str) -> QueryError {
+        let reason = format!("For input string: \"{text}\"");
+        QueryError::of_kind("number_format_exception", reason).at(self.at)
     }
 
     /// A number as it was written, also as a string.

@@ -162,16 +162,32 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
             ("track_total_hits", Whole::Search) => {
                 search.track_total_hits = Some(track_total_hits(value)?);
             }
-            ("min_score", Whole::Search) => search.min_score = Some(value.number("min_score")?),
+            ("min_score", Whole::Search) => search.min_score = Some(value.float("min_score")?),
             ("timeout", Whole::Search) => search.timeout = Some(duration(value, "timeout")?),
             ("terminate_after", Whole::Search) => {
-                search.terminate_after = Some(value.unsigned("terminate_after")?);
+                search.terminate_after = Some(from_zero(value, "terminate_after", |_| {
+                    "terminateAfter must be > 0".to_owned()
+                })?);
             }
             ("pit", Whole::Search) => search.pit = Some(pit(value)?),
             ("slice", Whole::Search) => search.slice = Some(slice(value)?),
             ("sort", _) => search.sort = sort(value)?,
-            ("from", _) => search.from = Some(value.unsigned("from")?),
-            ("size", _) => search.size = Some(value.unsigned("size")?),
+            ("from", _) => {
+                search.from = Some(from_zero(value, "from", |found| match whole {
+                    Whole::TopHits => {
+                        format!("[from] must be greater than or equal to 0. Found [{found}]")
+                    }
+                    _ => format!("[from] parameter cannot be negative but was [{found}]"),
+                })?);
+            }
+            ("size", _) => {
+                search.size = Some(from_zero(value, "size", |found| match whole {
+                    Whole::TopHits => {
+                        format!("[size] must be greater than or equal to 0. Found [{found}]")
+                    }
+                    _ => format!("[size] parameter cannot be negative, found [{found}]"),
+                })?);
+            }
             ("_source", _) => search.source = Some(source(value)?),
             ("fields", _) => search.fields = field_formats(value, "fields")?,
             ("docvalue_fields", _) => {
@@ -197,12 +213,25 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
 
 fn track_total_hits(value: Value) -> Result<TrackTotalHits> {
     match &value.kind {
-        Kind::Number(_) => Ok(TrackTotalHits::UpTo(value.unsigned("track_total_hits")?)),
-        Kind::String(text) if text != "true" && text != "false" => {
-            Ok(TrackTotalHits::UpTo(value.unsigned("track_total_hits")?))
-        }
+        Kind::Number(text) if text == "-1" => Ok(TrackTotalHits::Whole(false)),
+        Kind::Number(_) => up_to(value),
+        Kind::String(text) if text != "true" && text != "false" => up_to(value),
         _ => Ok(TrackTotalHits::Whole(value.boolean("track_total_hits")?)),
     }
+}
+
+fn up_to(value: Value) -> Result<TrackTotalHits> {
+    let limit = from_zero(value, "track_total_hits", |found| {
+        format!("[track_total_hits] parameter must be positive or equals to -1, got {found}")
+    })?;
+    Ok(TrackTotalHits::UpTo(limit))
+}
+
+/// A whole number from 0 on; `below` says what is wrong with a lesser one.
+fn from_zero(value: Value, what: &str, below: impl Fn(i64) -> String) -> Result<u64> {
+    let at = value.at;
+    let number = value.whole(what)?;
+    u64::try_from(number).map_err(|_| QueryError::argument(below(number)).at(at))
 }
 
 /// A duration, checked and kept as it was written.
@@ -211,6 +240,8 @@ fn duration(value: Value, what: &str) -> Result<String> {
     let text = value.text(what)?;
     match super::date_math::duration_ms(&text) {
         Ok(_) => Ok(text),
+        // No limit.
+        Err(_) if what == "timeout" && text == "-1" => Ok(text),
         Err(error) => Err(QueryError::argument(error.to_string()).at(at)),
     }
 }

@@ -7,7 +7,7 @@ use super::ast::{
 use super::error::QueryError;
 use super::json::{Kind, Result, Value};
 use super::lucene;
-use super::parse::unknown;
+use super::parse::{object_settings, unknown};
 
 /// How deep queries may nest (`indices.query.bool.max_nested_depth`).
 pub(super) const MAX_QUERY_DEPTH: usize = 30;
@@ -233,7 +233,7 @@ fn matching(what: &str, body: Value, common: &mut Common) -> Result<Match> {
     };
     let at = settings.at;
     if !matches!(settings.kind, Kind::Object(_)) {
-        found.query = Some(settings.scalar(what)?);
+        found.query = Some(asked(settings)?);
     } else {
         for (name, value) in settings.object(what)? {
             let Some(value) = common.take(&name, value)? else {
@@ -248,11 +248,20 @@ fn matching(what: &str, body: Value, common: &mut Common) -> Result<Match> {
     Ok(found)
 }
 
+/// The text that is asked for.
+fn asked(value: Value) -> Result<Scalar> {
+    if matches!(value.kind, Kind::Array(_) | Kind::Object(_)) {
+        let reason = format!("Expected text but found {}", value.kind_name());
+        return Err(QueryError::argument(reason).at(value.at));
+    }
+    value.scalar("query")
+}
+
 /// Take what `match`, `match_bool_prefix` and `multi_match` share; anything
 /// else comes back.
 fn match_setting(found: &mut Match, name: &str, value: Value) -> Result<Option<Value>> {
     match name {
-        "query" => found.query = Some(value.scalar(name)?),
+        "query" => found.query = Some(asked(value)?),
         "operator" => found.operator = Some(operator(&value)?),
         "minimum_should_match" => found.minimum_should_match = value.optional_scalar(name)?,
         "fuzziness" => found.fuzziness = value.optional_scalar(name)?,
@@ -274,6 +283,13 @@ fn operator(value: &Value) -> Result<Operator> {
     match &value.kind {
         Kind::String(text) if text.eq_ignore_ascii_case("and") => Ok(Operator::And),
         Kind::String(text) if text.eq_ignore_ascii_case("or") => Ok(Operator::Or),
+        Kind::String(text) => {
+            let reason = format!(
+                "No enum constant org.elasticsearch.index.query.Operator.{}",
+                text.to_uppercase()
+            );
+            Err(QueryError::argument(reason).at(value.at))
+        }
         _ => Err(value.error("operator needs to be either [and] or [or]")),
     }
 }
@@ -302,8 +318,8 @@ fn phrase(what: &str, body: Value, common: &mut Common) -> Result<MatchPhrase> {
                 continue;
             };
             match name.as_str() {
-                "query" => found.query = Some(value.scalar("query")?),
-                "slop" => found.slop = Some(value.unsigned("slop")?),
+                "query" => found.query = Some(asked(value)?),
+                "slop" => found.slop = Some(slop(value)?),
                 "max_expansions" if what == "match_phrase_prefix" => {
                     found.max_expansions = Some(value.unsigned("max_expansions")?);
                 }
@@ -313,8 +329,26 @@ fn phrase(what: &str, body: Value, common: &mut Common) -> Result<MatchPhrase> {
             }
         }
     }
+    if found.query.is_none() {
+        let reason = format!("[{what}] requires query value");
+        return Err(QueryError::argument(reason).at(at));
+    }
     found.query = required(what, at, found.query)?;
     Ok(found)
+}
+
+fn slop(value: Value) -> Result<u64> {
+    let at = value.at;
+    let number = value.number("slop")?;
+    if number.0.starts_with('-') {
+        return Err(QueryError::argument("No negative slop allowed.").at(at));
+    }
+    number
+        .0
+        .parse()
+        .ok()
+        .filter(|slop| *slop <= i32::MAX as u64)
+        .ok_or_else(|| QueryError::argument("[slop] must be a whole number").at(at))
 }
 
 fn multi_match(body: Value, common: &mut Common) -> Result<MultiMatch> {
@@ -333,7 +367,7 @@ fn multi_match(body: Value, common: &mut Common) -> Result<MultiMatch> {
         match name.as_str() {
             "fields" => found.fields = value.texts("fields")?,
             "type" => found.kind = Some(value.text("type")?),
-            "slop" => found.slop = Some(value.unsigned("slop")?),
+            "slop" => found.slop = Some(slop(value)?),
             "tie_breaker" => found.tie_breaker = Some(value.number("tie_breaker")?),
             _ => {
                 if let Some(value) = match_setting(&mut found.matching, &name, value)? {
@@ -461,6 +495,9 @@ fn fuzzy(body: Value, common: &mut Common) -> Result<Clause> {
 }
 
 fn terms(body: Value, common: &mut Common) -> Result<Clause> {
+    if matches!(&body.kind, Kind::Object(entries) if entries.is_empty()) {
+        return Err(body.error("[terms] query requires a field name, followed by array of terms or a document lookup specification"));
+    }
     let (field, list) = one_field("terms", body, common)?;
     if matches!(list.kind, Kind::Object(_)) {
         return Err(list
@@ -474,7 +511,7 @@ fn terms(body: Value, common: &mut Common) -> Result<Clause> {
         .map(|value| value.scalar("terms"))
         .collect::<Result<Vec<_>>>()?;
     if values.contains(&Scalar::Null) {
-        return Err(QueryError::argument("No value specified for terms query").at(at));
+        return Err(QueryError::parsing("No value specified for terms query").at(at));
     }
     if values.len() > MAX_TERMS {
         let reason = format!(
@@ -536,26 +573,32 @@ fn range(body: Value, common: &mut Common) -> Result<Range> {
 fn boolean(body: Value, depth: usize, common: &mut Common) -> Result<Bool> {
     let at = body.at;
     let mut found = Bool::default();
-    for (name, value) in body.object("bool")? {
-        let Some(value) = common.take(&name, value)? else {
-            continue;
+    object_settings("bool", body, &mut |name, value| {
+        let Some(value) = common.take(name, value)? else {
+            return Ok(None);
         };
-        let list = match name.as_str() {
+        let list = match name {
             "must" => &mut found.must,
             "filter" => &mut found.filter,
             "should" => &mut found.should,
             "must_not" | "mustNot" => &mut found.must_not,
             "minimum_should_match" | "minimumShouldMatch" => {
-                found.minimum_should_match = value.optional_scalar(&name)?;
-                continue;
+                found.minimum_should_match = value.optional_scalar(name)?;
+                return Ok(None);
             }
-            "adjust_pure_negative" if matches!(value.kind, Kind::Bool(true)) => continue,
-            _ => return Err(unknown("bool", &name, &value)),
+            "adjust_pure_negative" if matches!(value.kind, Kind::Bool(true)) => return Ok(None),
+            _ => return Ok(Some(value)),
         };
+        if !matches!(value.kind, Kind::Object(_) | Kind::Array(_)) {
+            let kind = value.kind_name();
+            let reason = format!("[bool] {name} doesn't support values of type: {kind}");
+            return Err(QueryError::x_content(reason).at(value.at));
+        }
         for clause in value.list() {
             list.push(query(clause, depth - 1)?);
         }
-    }
+        Ok(None)
+    })?;
     let clauses = found.must.len() + found.filter.len() + found.should.len() + found.must_not.len();
     if clauses > MAX_CLAUSES {
         return Err(QueryError::of_kind(

@@ -172,7 +172,10 @@ fn what_the_tree_cannot_say_is_refused_as_elasticsearch_would() {
             r#"{"query":{"query_string":{"query":"(a"}}}"#,
             "query_shard_exception",
         ),
-        (r#"{"query":{"bool":{"nonsense":[]}}}"#, "parsing_exception"),
+        (
+            r#"{"query":{"bool":{"nonsense":[]}}}"#,
+            "x_content_parse_exception",
+        ),
         ("{\"query\":", "x_content_parse_exception"),
     ] {
         let error = refused(body);

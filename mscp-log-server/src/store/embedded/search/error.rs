@@ -69,6 +69,17 @@ impl EsError {
         )
     }
 
+    /// 400: parts of a request that do not go together
+    /// (`action_request_validation_exception`).
+    pub fn invalid_request(reason: impl Into<String>) -> Self {
+        Self::new(
+            400,
+            "action_request_validation_exception",
+            reason.into(),
+            Place::Request,
+        )
+    }
+
     /// 400: a clause or an aggregation that this store does not know.
     pub fn unknown(reason: impl Into<String>) -> Self {
         Self::new(400, "parsing_exception", reason.into(), Place::Request)
@@ -89,6 +100,21 @@ impl EsError {
             more: Map::new(),
         }));
         error
+    }
+
+    /// 400: as [`EsError::number_format`], outside of a query.
+    pub fn not_a_number(text: &str) -> Self {
+        Self::new(
+            400,
+            "number_format_exception",
+            format!("For input string: \"{text}\""),
+            Place::Shard,
+        )
+    }
+
+    /// 400: an order by what is no number (`invalid_path`).
+    pub fn invalid_path(reason: impl Into<String>) -> Self {
+        Self::new(400, "invalid_path", reason.into(), Place::Shard)
     }
 
     /// 400: a text where a date was expected.

@@ -22,7 +22,8 @@ use super::columns::Values;
 use super::compile::{Compiled, Compiler, wrong_date};
 use super::error::EsError;
 use super::highlight::Highlighter;
-use super::sort::{Plan, no_columns};
+use super::shape::Shape;
+use super::sort::{Plan, no_columns, only_keys};
 use super::target::{self, Kind, Target};
 
 /// What a page of hits is made of.
@@ -40,7 +41,7 @@ pub(crate) struct Page<'a> {
 /// What hits show besides their source.
 struct Shown {
     /// `docvalue_fields`
-    columns: Vec<(String, Target, Option<Formats>)>,
+    columns: Vec<(String, Target, Shape)>,
     /// `fields`
     formats: Vec<(String, Option<Formats>)>,
 }
@@ -142,7 +143,7 @@ impl Page<'_> {
         }
 
         let wants_source = match &search.source {
-            None => search.stored_fields.is_none(),
+            None => names.is_none_or(|names| names.iter().any(|name| name == "_source")),
             Some(SourceFilter::Whole(whole)) => *whole,
             Some(SourceFilter::Patterns { .. }) => true,
         };
@@ -170,8 +171,8 @@ impl Page<'_> {
                 );
             }
         }
-        for ((name, target, format), values) in shown.columns.iter().zip(&segment.values) {
-            let values = column_values(values, target, doc, format)?;
+        for ((name, _, shape), values) in shown.columns.iter().zip(&segment.values) {
+            let values = column_values(values, doc, shape)?;
             if !values.is_empty() {
                 fields.insert(name.clone(), Value::Array(values));
             }
@@ -201,10 +202,13 @@ impl Page<'_> {
     }
 
     /// `docvalue_fields`
-    fn columns(&self) -> Result<Vec<(String, Target, Option<Formats>)>, EsError> {
+    fn columns(&self) -> Result<Vec<(String, Target, Shape)>, EsError> {
         let mut columns = Vec::new();
         for entry in &self.search.docvalue_fields {
-            let format = format_of(entry)?;
+            let format = entry
+                .format
+                .as_deref()
+                .filter(|f| *f != "use_field_mapping");
             for name in names_of(entry) {
                 match target::resolve(self.compiler.schema, &name) {
                     Some(target) if target.kind == Kind::Text => {
@@ -213,7 +217,16 @@ impl Page<'_> {
                         }
                         return Err(no_columns(&name));
                     }
-                    Some(target) => columns.push((name, target, format.clone())),
+                    Some(target) if target.kind == Kind::AnyKey => {
+                        if entry.field.contains('*') {
+                            continue;
+                        }
+                        return Err(only_keys(&name));
+                    }
+                    Some(target) => {
+                        let shape = Shape::of(Some(&target), format, Zone::default())?;
+                        columns.push((name, target, shape));
+                    }
                     None => {}
                 }
             }
@@ -225,10 +238,15 @@ impl Page<'_> {
     fn formats(&self) -> Result<Vec<(String, Option<Formats>)>, EsError> {
         let mut fields = Vec::new();
         for entry in &self.search.fields {
-            let format = format_of(entry)?;
+            if entry.field == "_source" {
+                return Err(EsError::illegal_argument(
+                    "error fetching [_source]: Cannot fetch values for internal field [_source].",
+                ));
+            }
             for name in names_of(entry) {
-                if mscp_log_core::field::type_of(&name).is_some() {
-                    fields.push((name, format.clone()));
+                if let Some(kind) = mscp_log_core::field::type_of(&name) {
+                    let format = format_of(entry, &name, kind)?;
+                    fields.push((name, format));
                 }
             }
         }
@@ -246,33 +264,36 @@ fn names_of(entry: &FieldFormat) -> Vec<String> {
     vec![entry.field.clone()]
 }
 
-fn format_of(entry: &FieldFormat) -> Result<Option<Formats>, EsError> {
+/// The format of an entry of `fields`, which only dates have.
+fn format_of(entry: &FieldFormat, name: &str, kind: FieldType) -> Result<Option<Formats>, EsError> {
+    let type_name = match kind {
+        FieldType::Date => "date",
+        FieldType::Long => "long",
+        FieldType::Keyword => "keyword",
+        FieldType::Text => "text",
+        FieldType::Flattened => "flattened",
+    };
     match entry.format.as_deref() {
-        None | Some("use_field_mapping") => Ok(None),
+        None => Ok(None),
+        Some(_) if kind != FieldType::Date => Err(EsError::illegal_argument(format!(
+            "error fetching [{name}]: Field [{name}] of type [{type_name}] doesn't support formats."
+        ))),
         Some(format) => Formats::parse(format)
             .map(Some)
             .map_err(|error| wrong_date(&error)),
     }
 }
 
-fn column_values(
-    values: &Values,
-    target: &Target,
-    doc: DocId,
-    format: &Option<Formats>,
-) -> Result<Vec<Value>, EsError> {
+fn column_values(values: &Values, doc: DocId, shape: &Shape) -> Result<Vec<Value>, EsError> {
     Ok(match values {
         Values::Nothing => Vec::new(),
         Values::Ids(column) => vec![json!(column.id(doc).to_string())],
         Values::Numbers(column) => {
             let mut numbers: Vec<i64> = column.values_for_doc(doc).collect();
             numbers.sort_unstable();
-            let shown = numbers.into_iter().map(|number| {
-                if target.kind == Kind::Date {
-                    json!(date_text(number, format.as_ref()))
-                } else {
-                    json!(number)
-                }
+            let shown = numbers.into_iter().map(|number| match shape.text(number) {
+                Some(text) => json!(text),
+                None => json!(number),
             });
             shown.collect()
         }

@@ -10,6 +10,7 @@ mod compile;
 mod error;
 mod fetch;
 mod highlight;
+mod shape;
 mod sort;
 mod target;
 mod term_scan;
@@ -37,7 +38,7 @@ pub(super) use fetch::filtered;
 use super::ids::slice_query;
 use super::partition::PartitionSnapshot;
 use collect::{Collected, Part, Wanted, collect};
-use compile::{Compiled, Compiler};
+use compile::{Compiled, Compiler, FieldCounts};
 use sort::Raw;
 
 /// What bounds one search.
@@ -134,7 +135,10 @@ pub(crate) fn page(
     let started = Instant::now();
     let deadline = deadline(search, context, started)?;
     let (schema, _) = super::schema::schema();
+    let searchers = snapshots.iter().map(|snapshot| snapshot.searcher.clone());
+    let counts = FieldCounts::new(searchers.collect());
     let compiler = Compiler {
+        counts: &counts,
         schema: &schema,
         now_ms: context.now_ms,
         deadline,
@@ -165,6 +169,7 @@ pub(crate) fn page(
         Some(aggs::Plan::new(
             &compiler,
             search,
+            snapshots.iter().map(|s| s.selected.clone()).collect(),
             context.limits.aggregation_bytes,
             context.limits.buckets,
         )?)

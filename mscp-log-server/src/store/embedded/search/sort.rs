@@ -32,9 +32,21 @@ struct Key {
     descending: bool,
     /// What a document without a value has.
     missing: Raw,
-    /// Of several values the greatest, not the least.
-    greatest: bool,
+    /// What of several values counts.
+    pick: Pick,
     format: Option<Formats>,
+    /// Dates show nanoseconds.
+    nanos: bool,
+}
+
+/// Which of several values a document is sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pick {
+    Least,
+    Greatest,
+    Sum,
+    Average,
+    Median,
 }
 
 enum By {
@@ -72,8 +84,9 @@ impl Plan {
                 by: By::Score,
                 descending: true,
                 missing: Raw::Least,
-                greatest: true,
+                pick: Pick::Greatest,
                 format: None,
+                nanos: false,
             });
         }
         for key in &search.sort {
@@ -89,8 +102,8 @@ impl Plan {
             Some(values) => Some(after_values(&keys, values, now_ms)?),
         };
         if after.is_some() && search.from.unwrap_or(0) > 0 {
-            return Err(EsError::refused_request(
-                "`from` parameter must be set to 0 when `search_after` is used.",
+            return Err(EsError::invalid_request(
+                "Validation Failed: 1: [from] parameter must be set to 0 when [search_after] is used;",
             ));
         }
         Ok(Self {
@@ -106,9 +119,10 @@ impl Plan {
     pub(crate) fn by_place_at_last(&mut self, after: Option<Vec<Raw>>) {
         self.keys.push(Key {
             by: By::Position,
+            nanos: false,
             descending: false,
             missing: Raw::Greatest,
-            greatest: false,
+            pick: Pick::Least,
             format: None,
         });
         self.hidden = 1;
@@ -203,6 +217,9 @@ impl Plan {
         let Raw::Number(missing) = first.missing else {
             return Ok(None);
         };
+        if !matches!(first.pick, Pick::Least | Pick::Greatest) {
+            return Ok(None);
+        }
         let missing = directed(missing, first.descending);
         let column = segment.fast_fields().i64(target.column)?;
         if column.values.num_vals() == 0 {
@@ -272,9 +289,7 @@ impl SegmentKeys<'_> {
         let raw = match (&this.key.by, &this.values) {
             (By::Score, _) => score_rank(score),
             (By::Position, _) => self.position + i128::from(doc),
-            (_, Some(values)) => {
-                of_document(values, doc, this.key.greatest).unwrap_or(this.missing)
-            }
+            (_, Some(values)) => of_document(values, doc, this.key.pick).unwrap_or(this.missing),
             (_, None) => this.missing,
         };
         directed(raw, this.key.descending)
@@ -327,7 +342,7 @@ impl SegmentKeys<'_> {
                     (By::Score, _) => Raw::Number(score_rank(score)),
                     (By::Position, _) => Raw::Number(self.position + i128::from(doc)),
                     (_, None) => this.key.missing.clone(),
-                    (_, Some(values)) => match of_document(values, doc, this.key.greatest) {
+                    (_, Some(values)) => match of_document(values, doc, this.key.pick) {
                         None => this.key.missing.clone(),
                         Some(place) => match values {
                             Values::Keywords(keywords) => {
@@ -350,8 +365,12 @@ impl Key {
             "_doc" | "_shard_doc" => By::Position,
             name => match target::resolve(schema, name) {
                 Some(target) if target.kind == Kind::Text => return Err(no_columns(name)),
+                Some(target) if target.kind == Kind::AnyKey => return Err(only_keys(name)),
                 Some(target) => By::Field(target),
-                None if key.unmapped_type.is_some() => By::Unmapped,
+                None if key.unmapped_type.is_some() => {
+                    check_type(key.unmapped_type.as_deref().unwrap_or_default())?;
+                    By::Unmapped
+                }
                 None => {
                     return Err(EsError::query_shard(format!(
                         "No mapping found for [{name}] in order to sort on"
@@ -365,6 +384,8 @@ impl Key {
             Order::Asc
         };
         let descending = key.order.unwrap_or(default) == Order::Desc;
+        check_mode(key, &by)?;
+        let nanos = shows_nanos(key, &by)?;
         let numeric = match &by {
             By::Field(target) => matches!(target.kind, Kind::Long | Kind::Date),
             By::Unmapped => matches!(
@@ -378,8 +399,8 @@ impl Key {
             Some(Scalar::String(text)) if text == "_last" => false,
             Some(Scalar::String(text)) if text == "_first" => true,
             Some(value) => {
-                let missing = raw_of(&by, value, now_ms)?;
-                return Ok(Self::with_missing(by, descending, missing, key));
+                let missing = missing_value(&by, value, now_ms)?;
+                return Ok(Self::with_missing(by, descending, missing, key, nanos));
             }
         };
         // First in a descending order is the greatest.
@@ -389,14 +410,18 @@ impl Key {
             (false, true) => Raw::Greatest,
             (false, false) => Raw::Least,
         };
-        Ok(Self::with_missing(by, descending, missing, key))
+        Ok(Self::with_missing(by, descending, missing, key, nanos))
     }
 
-    fn with_missing(by: By, descending: bool, missing: Raw, key: &SortKey) -> Self {
-        let greatest = match key.mode.as_deref() {
-            Some("min") => false,
-            Some("max") => true,
-            _ => descending,
+    fn with_missing(by: By, descending: bool, missing: Raw, key: &SortKey, nanos: bool) -> Self {
+        let pick = match key.mode.as_deref() {
+            Some("min") => Pick::Least,
+            Some("max") => Pick::Greatest,
+            Some("sum") => Pick::Sum,
+            Some("avg") => Pick::Average,
+            Some("median") => Pick::Median,
+            _ if descending => Pick::Greatest,
+            _ => Pick::Least,
         };
         let format = key
             .format
@@ -406,8 +431,9 @@ impl Key {
             by,
             descending,
             missing,
-            greatest,
+            pick,
             format,
+            nanos,
         }
     }
 
@@ -425,11 +451,95 @@ impl Key {
                     (Some(format), By::Field(target)) if target.kind == Kind::Date => {
                         json!(format.write(number, &Zone::default()))
                     }
+                    (None, _) if self.nanos => json!(number.saturating_mul(NANOS_PER_MS)),
                     _ => json!(number),
                 }
             }
         }
     }
+}
+
+/// Nanoseconds of a millisecond.
+const NANOS_PER_MS: i64 = 1_000_000;
+
+/// The error for sorting or aggregating by all keys of a flattened field.
+pub(crate) fn only_keys(field: &str) -> EsError {
+    EsError::illegal_argument(format!(
+        "Can only sort and aggregate on the keys of [{field}], such as [{field}.key]"
+    ))
+}
+
+/// Whether there is such a type of field.
+fn check_type(name: &str) -> Result<(), EsError> {
+    let known = [
+        "boolean",
+        "byte",
+        "constant_keyword",
+        "date",
+        "date_nanos",
+        "double",
+        "flattened",
+        "float",
+        "half_float",
+        "integer",
+        "ip",
+        "keyword",
+        "long",
+        "scaled_float",
+        "short",
+        "text",
+        "unsigned_long",
+        "version",
+        "wildcard",
+    ];
+    if known.contains(&name) {
+        return Ok(());
+    }
+    Err(EsError::illegal_argument(format!(
+        "No mapper found for type [{name}]"
+    )))
+}
+
+/// Only numbers can be put together.
+fn check_mode(key: &SortKey, by: &By) -> Result<(), EsError> {
+    if !matches!(key.mode.as_deref(), Some("sum" | "avg" | "median")) {
+        return Ok(());
+    }
+    match by {
+        By::Field(target) if !matches!(target.kind, Kind::Long | Kind::Date) => Err(
+            EsError::query_shard("we only support AVG, MEDIAN and SUM on number based fields"),
+        ),
+        By::Field(_) | By::Score | By::Position | By::Unmapped => Ok(()),
+    }
+}
+
+/// Whether `numeric_type` makes nanoseconds of a date.
+fn shows_nanos(key: &SortKey, by: &By) -> Result<bool, EsError> {
+    let By::Field(target) = by else {
+        return Ok(false);
+    };
+    match (key.numeric_type.as_deref(), &target.kind) {
+        (None | Some("long" | "double"), Kind::Long) | (None | Some("date"), Kind::Date) => {
+            Ok(false)
+        }
+        (Some("date_nanos"), Kind::Date) => Ok(true),
+        (None, _) => Ok(false),
+        (Some(other), _) => Err(EsError::illegal_argument(format!(
+            "the numeric_type [{other}] is not supported on [{}]",
+            key.field
+        ))),
+    }
+}
+
+/// The value that a sort gives documents without one: dates take numbers only.
+fn missing_value(by: &By, value: &Scalar, now_ms: i64) -> Result<Raw, EsError> {
+    if let (By::Field(target), Scalar::String(text)) = (by, value)
+        && target.kind == Kind::Date
+        && text.parse::<i64>().is_err()
+    {
+        return Err(EsError::not_a_number(text));
+    }
+    raw_of(by, value, now_ms)
 }
 
 /// The error for sorting or aggregating where there are no columns.
@@ -451,6 +561,10 @@ fn after_values(keys: &[Key], values: &[Scalar], now_ms: i64) -> Result<Vec<Raw>
         .zip(values)
         .map(|(key, value)| match (value, &key.format) {
             (Scalar::Null, _) => Ok(key.missing.clone()),
+            (Scalar::Number(number), None) if key.nanos => match number.0.parse::<i64>() {
+                Ok(nanos) => Ok(Raw::Number(i128::from(nanos.div_euclid(NANOS_PER_MS)))),
+                Err(_) => raw_of(&key.by, value, now_ms),
+            },
             (Scalar::String(text), Some(format)) => format
                 .read(text, &Zone::default(), false)
                 .map(|ms| Raw::Number(i128::from(ms)))
@@ -491,7 +605,7 @@ fn raw_of(by: &By, value: &Scalar, now_ms: i64) -> Result<Raw, EsError> {
 
 /// The value of a document: numbers as they are, strings by twice their place
 /// and one, so that a string that is not there has a place between.
-fn of_document(values: &Values, doc: DocId, greatest: bool) -> Option<i128> {
+fn of_document(values: &Values, doc: DocId, pick: Pick) -> Option<i128> {
     match values {
         Values::Nothing => None,
         Values::Ids(column) => Some(id_rank(column.key(doc))),
@@ -501,18 +615,45 @@ fn of_document(values: &Values, doc: DocId, greatest: bool) -> Option<i128> {
         Values::Numbers(column) => {
             let mut all = column.values_for_doc(doc);
             let first = all.next()?;
-            let value = if greatest {
-                all.fold(first, i64::max)
-            } else {
-                all.fold(first, i64::min)
+            let value = match pick {
+                Pick::Greatest => all.fold(first, i64::max),
+                Pick::Least => all.fold(first, i64::min),
+                Pick::Sum | Pick::Average | Pick::Median => {
+                    let mut numbers: Vec<i64> = std::iter::once(first).chain(all).collect();
+                    together(&mut numbers, pick)
+                }
             };
             Some(i128::from(value))
         }
         Values::Keywords(keywords) => {
             let all = keywords.of(doc);
-            let place = if greatest { all.max()? } else { all.min()? };
+            let place = if pick == Pick::Greatest {
+                all.max()?
+            } else {
+                all.min()?
+            };
             Some(2 * i128::from(place) + 1)
         }
+    }
+}
+
+/// Several numbers as one, rounded as Java rounds.
+fn together(numbers: &mut [i64], pick: Pick) -> i64 {
+    let round = |value: f64| (value + 0.5).floor() as i64;
+    match pick {
+        Pick::Median => {
+            numbers.sort_unstable();
+            let middle = numbers.len() / 2;
+            if numbers.len() % 2 == 1 {
+                return numbers[middle];
+            }
+            round((numbers[middle - 1] as f64 + numbers[middle] as f64) / 2.0)
+        }
+        Pick::Average => {
+            let sum = numbers.iter().fold(0_i64, |sum, n| sum.wrapping_add(*n));
+            round(sum as f64 / numbers.len() as f64)
+        }
+        _ => numbers.iter().fold(0, |sum: i64, n| sum.wrapping_add(*n)),
     }
 }
 

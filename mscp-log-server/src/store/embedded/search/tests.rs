@@ -505,8 +505,8 @@ fn words_that_were_asked_for_are_marked() {
             json!({"fields": {"message": {}}, "pre_tags": ["<b>"], "post_tags": ["</b>"]})
         ),
         vec![
-            json!({"message": ["<b>Payment</b> <b>failed</b>: refused"]}),
-            json!({"message": ["<b>Payment</b> <b>failed</b>: timeout"]}),
+            json!({"message": ["<b>Payment failed</b>: refused"]}),
+            json!({"message": ["<b>Payment failed</b>: timeout"]}),
         ]
     );
     assert_eq!(

@@ -15,9 +15,9 @@ use tantivy::{DocId, SegmentReader};
 use super::super::columns::Values;
 use super::super::compile::{Compiler, scalar_text};
 use super::super::error::EsError;
+use super::super::shape::Shape;
 use super::super::sort::{Raw, directed, id_rank, local};
 use super::super::target::{Kind as FieldKind, Target};
-use super::numbers::Shape;
 use super::plan::{column, formats, numeric, zone};
 use super::rounding::{Remembered, Rounding};
 use super::table::Budget;
@@ -170,7 +170,7 @@ impl Source {
                 let number = i64::try_from(*number).unwrap_or(i64::MAX);
                 match &self.cut {
                     Cut::Numbers(width) => json!(number as f64 * width),
-                    Cut::Dates(_) | Cut::Values => match self.shape.text(number as f64) {
+                    Cut::Dates(_) | Cut::Values => match self.shape.text(number) {
                         Some(text) => json!(text),
                         None => json!(number),
                     },

@@ -3,8 +3,8 @@
 //! (`merged`), and the whole is written in Elasticsearch's form (`render`).
 
 mod composite;
+mod everyone;
 mod merged;
-mod numbers;
 mod partition;
 mod path;
 mod percentiles;

@@ -1,6 +1,7 @@
 //! Aggregations as they were asked for, checked against the fields.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use mscp_log_core::query::ast::{
     Aggregation, AggregationKind, Bounds, DateHistogram, Histogram, Metric, Number, Order, Query,
@@ -12,10 +13,10 @@ use serde_json::Value;
 
 use super::super::compile::{Compiled, Compiler, scalar_text, wrong_date};
 use super::super::error::EsError;
-use super::super::sort::no_columns;
+use super::super::shape::{Shape, double};
+use super::super::sort::{no_columns, only_keys};
 use super::super::target::{self, Kind as FieldKind, Target};
 use super::composite::Composite;
-use super::numbers::{Decimal, Shape};
 use super::partition::Partition;
 use super::rounding::Rounding;
 use super::top_hits::TopHits;
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(super) memory_bytes: usize,
     /// Buckets that an answer may have.
     pub(super) max_buckets: usize,
+    /// The indices of each partition that are asked for.
+    pub(super) scopes: Vec<Option<Arc<[Box<str>]>>>,
 }
 
 /// One aggregation.
@@ -48,6 +51,7 @@ pub(super) enum Kind {
     Filters {
         /// Names and queries.
         filters: Vec<(String, usize)>,
+        named: bool,
         keyed: bool,
         /// The name of the bucket of the rest.
         other: Option<String>,
@@ -171,6 +175,7 @@ impl Plan {
     pub(crate) fn new(
         compiler: &Compiler<'_>,
         search: &Search,
+        scopes: Vec<Option<Arc<[Box<str>]>>>,
         memory_bytes: usize,
         max_buckets: usize,
     ) -> Result<Self, EsError> {
@@ -179,6 +184,7 @@ impl Plan {
             filters: Vec::new(),
             memory_bytes,
             max_buckets,
+            scopes,
         };
         let reading = Reading {
             compiler,
@@ -256,12 +262,16 @@ impl Plan {
                 other_bucket_key,
                 other_bucket,
             } => {
+                // Those with names come by their names.
+                let mut sorted: Vec<_> = filters.iter().collect();
+                sorted.sort_by(|left, right| left.0.cmp(&right.0));
                 let mut places = Vec::with_capacity(filters.len());
-                for (name, query) in filters {
+                for (name, query) in sorted {
                     places.push((name.clone(), self.filter(compiler, query)?));
                 }
                 let wanted = other_bucket.unwrap_or(other_bucket_key.is_some());
                 Kind::Filters {
+                    named: filters.iter().any(|(name, _)| !name.is_empty()),
                     filters: places,
                     keyed: *keyed,
                     other: wanted.then(|| {
@@ -271,11 +281,17 @@ impl Plan {
                     }),
                 }
             }
-            AggregationKind::Missing { field } => Kind::Missing(column(compiler, field)?),
-            AggregationKind::Cardinality { metric, .. } => Kind::Distinct {
-                field: column(compiler, &metric.field)?,
-                missing: metric.missing.clone(),
-            },
+            AggregationKind::Missing { field } => Kind::Missing(any_column(compiler, field)?),
+            AggregationKind::Cardinality { metric, .. } => {
+                let field = column(compiler, &metric.field)?;
+                if field.as_ref().is_some_and(|f| f.kind == FieldKind::Long) {
+                    missing_number(compiler, metric, field.as_ref())?;
+                }
+                Kind::Distinct {
+                    field,
+                    missing: metric.missing.clone(),
+                }
+            }
             AggregationKind::ValueCount(metric) => Kind::Values {
                 field: column(compiler, &metric.field)?,
                 missing: metric.missing.is_some(),
@@ -290,7 +306,7 @@ impl Plan {
                     Some(number) => number
                         .0
                         .parse()
-                        .map_err(|_| EsError::number_format(&number.0))?,
+                        .map_err(|_| EsError::not_a_number(&number.0))?,
                     None => 2.0,
                 };
                 numbers(compiler, metric, "extended_stats", Shown::Extended(sigma))?
@@ -315,7 +331,7 @@ impl Plan {
                     missing: missing_number(compiler, metric, field.as_ref())?,
                     percents: sorted_percents(percents.as_deref())?,
                     keyed: *keyed != Some(false),
-                    shape: shape(field.as_ref(), metric.format.as_deref(), Zone::default())?,
+                    shape: Shape::of(field.as_ref(), metric.format.as_deref(), Zone::default())?,
                     field,
                 }
             }
@@ -368,7 +384,7 @@ fn sorted_percents(percents: Option<&[Number]>) -> Result<Vec<f64>, EsError> {
         let percent: f64 = number
             .0
             .parse()
-            .map_err(|_| EsError::number_format(&number.0))?;
+            .map_err(|_| EsError::not_a_number(&number.0))?;
         sorted.push(percent);
     }
     sorted.sort_by(f64::total_cmp);
@@ -395,12 +411,27 @@ impl Node {
                 continue;
             }
             if super::path::Path::new(path, &self.below).is_none() {
-                return Err(EsError::illegal_argument(format!(
+                let reason = format!(
                     "Invalid aggregation order path [{path}]. The provided aggregation [{path}] either does not exist, or is a pipeline aggregation and cannot be used to sort the buckets."
-                )));
+                );
+                // What is there and has no number is another error.
+                let is_there = self.below.iter().any(|node| node.name == *path);
+                return Err(if is_there {
+                    EsError::invalid_path(reason)
+                } else {
+                    EsError::illegal_argument(reason)
+                });
             }
         }
         Ok(())
+    }
+}
+
+/// As [`column`], where only that there are values counts.
+fn any_column(compiler: &Compiler<'_>, field: &str) -> Result<Option<Target>, EsError> {
+    match target::resolve(compiler.schema, field) {
+        Some(target) if target.kind == FieldKind::Text => Err(no_columns(field)),
+        other => Ok(other),
     }
 }
 
@@ -408,6 +439,7 @@ impl Node {
 pub(super) fn column(compiler: &Compiler<'_>, field: &str) -> Result<Option<Target>, EsError> {
     match target::resolve(compiler.schema, field) {
         Some(target) if target.kind == FieldKind::Text => Err(no_columns(field)),
+        Some(target) if target.kind == FieldKind::AnyKey => Err(only_keys(field)),
         other => Ok(other),
     }
 }
@@ -436,7 +468,7 @@ fn numbers(
     let field = numeric(compiler, &metric.field, kind)?;
     Ok(Kind::Numbers {
         missing: missing_number(compiler, metric, field.as_ref())?,
-        shape: shape(field.as_ref(), metric.format.as_deref(), Zone::default())?,
+        shape: Shape::of(field.as_ref(), metric.format.as_deref(), Zone::default())?,
         field,
         shown,
     })
@@ -450,25 +482,6 @@ fn missing_number(
     match &metric.missing {
         Some(value) => number(compiler, is_date(field), value).map(Some),
         None => Ok(None),
-    }
-}
-
-/// How values of `field` are written beside their numbers.
-fn shape(field: Option<&Target>, format: Option<&str>, zone: Zone) -> Result<Shape, EsError> {
-    if is_date(field) {
-        return Ok(Shape::Dates(formats(format)?, zone));
-    }
-    let Some(pattern) = format else {
-        return Ok(Shape::Plain);
-    };
-    match field {
-        Some(target) if target.kind != FieldKind::Long => Err(EsError::illegal_argument(format!(
-            "Field [{}] of type [keyword] does not support custom formats",
-            target.column
-        ))),
-        _ => Decimal::parse(pattern).map(Shape::Decimal).ok_or_else(|| {
-            EsError::illegal_argument(format!("Invalid format [{pattern}] for a number"))
-        }),
     }
 }
 
@@ -496,7 +509,7 @@ fn number(compiler: &Compiler<'_>, is_date: bool, value: &Scalar) -> Result<f64,
         return Ok(ms as f64);
     }
     let text = scalar_text(value);
-    text.parse().map_err(|_| EsError::number_format(&text))
+    text.parse().map_err(|_| EsError::not_a_number(&text))
 }
 
 impl Terms {
@@ -530,7 +543,7 @@ impl Terms {
         if let (Some(text), Some(FieldKind::Long)) = (&missing, field.as_ref().map(|f| &f.kind))
             && text.parse::<i64>().is_err()
         {
-            return Err(EsError::number_format(text));
+            return Err(EsError::not_a_number(text));
         }
         let instant = |value: &Scalar| -> Result<String, EsError> {
             if is_date {
@@ -539,12 +552,12 @@ impl Terms {
             }
             let text = scalar_text(value);
             if numeric && text.parse::<f64>().is_err() {
-                return Err(EsError::number_format(&text));
+                return Err(EsError::not_a_number(&text));
             }
             Ok(text)
         };
         Ok(Self {
-            shape: shape(field.as_ref(), terms.format.as_deref(), Zone::default())?,
+            shape: Shape::of(field.as_ref(), terms.format.as_deref(), Zone::default())?,
             include: selection(terms.include.as_ref(), numeric, &instant)?,
             exclude: selection(terms.exclude.as_ref(), numeric, &instant)?,
             field,
@@ -619,7 +632,7 @@ impl Buckets {
                     .0
                     .parse()
                     .map(Some)
-                    .map_err(|_| EsError::number_format(&number.0)),
+                    .map_err(|_| EsError::not_a_number(&number.0)),
                 Some(value) => {
                     resolve(&scalar_text(value), compiler.now_ms, &formats, &zone, false)
                         .map(Some)
@@ -642,7 +655,7 @@ impl Buckets {
             shape: match (&field, &histogram.format) {
                 // A field that no document has is a date here.
                 (None, _) => Shape::Dates(formats, zone),
-                (field, format) => shape(field.as_ref(), format.as_deref(), zone)?,
+                (field, format) => Shape::of(field.as_ref(), format.as_deref(), zone)?,
             },
             field,
             extended: (
@@ -660,7 +673,7 @@ impl Buckets {
 
     fn of_numbers(compiler: &Compiler<'_>, histogram: &Histogram) -> Result<Self, EsError> {
         let parse = |text: &str| -> Result<f64, EsError> {
-            text.parse().map_err(|_| EsError::number_format(text))
+            text.parse().map_err(|_| EsError::not_a_number(text))
         };
         let width = parse(&histogram.interval.0)?;
         if width.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) {
@@ -687,12 +700,12 @@ impl Buckets {
         let place = |value: f64| ((value - offset) / width).floor() as i64;
         let extended = bounds(&histogram.extended_bounds)?;
         let hard = bounds(&histogram.hard_bounds)?;
-        check_within(extended, hard, super::numbers::double)?;
+        check_within(extended, hard, double)?;
         let extended = (extended.0.map(place), extended.1.map(place));
         check_bounds(extended.0, extended.1)?;
         let field = numeric(compiler, &histogram.field, "histogram")?;
         Ok(Self {
-            shape: shape(field.as_ref(), histogram.format.as_deref(), Zone::default())?,
+            shape: Shape::of(field.as_ref(), histogram.format.as_deref(), Zone::default())?,
             field,
             extended,
             hard,
@@ -764,7 +777,7 @@ impl Ranges {
                     .0
                     .parse()
                     .map(Some)
-                    .map_err(|_| EsError::number_format(&number.0)),
+                    .map_err(|_| EsError::not_a_number(&number.0)),
                 Some(value) if dates => {
                     resolve(&scalar_text(value), compiler.now_ms, &formats, &zone, false)
                         .map(|ms| Some(ms as f64))
@@ -793,7 +806,7 @@ impl Ranges {
             shape: if dates {
                 Shape::Dates(formats, zone)
             } else {
-                shape(field.as_ref(), aggregation.format.as_deref(), zone)?
+                Shape::of(field.as_ref(), aggregation.format.as_deref(), zone)?
             },
             field,
             ranges,

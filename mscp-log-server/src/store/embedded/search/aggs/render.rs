@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::super::collect::Found;
 use super::super::error::EsError;
 use super::super::fetch::short;
+use super::super::shape::{Shape, double};
 use super::super::sort::Raw;
 use super::composite::Composite;
 use super::merged::{Bucket, Hits, Key, Merged, Numbers, Partial};
-use super::numbers::{Shape, double};
 use super::path::Path;
 use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Shown, Terms};
 use super::table::Budget;
@@ -82,6 +82,7 @@ impl Writer<'_> {
             (
                 Kind::Filters {
                     filters,
+                    named,
                     keyed,
                     other,
                 },
@@ -97,10 +98,14 @@ impl Writer<'_> {
                     }
                     return Ok(answer_of(Value::Object(all)));
                 }
-                let values = buckets
-                    .into_iter()
-                    .map(|bucket| self.bucket(node, bucket).map(Value::Object))
-                    .collect::<Result<Vec<_>, _>>()?;
+                let mut values = Vec::with_capacity(buckets.len());
+                for (name, bucket) in names.zip(buckets) {
+                    let mut value = self.bucket(node, bucket)?;
+                    if *named {
+                        value.insert("key".to_owned(), json!(name));
+                    }
+                    values.push(Value::Object(value));
+                }
                 Ok(answer_of(Value::Array(values)))
             }
             (Kind::Numbers { shown, shape, .. }, Partial::Numbers(numbers)) => {
@@ -151,11 +156,12 @@ impl Writer<'_> {
         terms: &Terms,
         buckets: HashMap<Key, Bucket>,
     ) -> Result<Value, EsError> {
-        let total: u64 = buckets.values().map(|bucket| bucket.count).sum();
         let mut sorted: Vec<(Key, Bucket)> = buckets
             .into_iter()
             .filter(|(_, bucket)| bucket.count >= terms.min_doc_count)
             .collect();
+        // Those below `min_doc_count` are not among the others.
+        let total: u64 = sorted.iter().map(|(_, bucket)| bucket.count).sum();
         sort(&mut sorted, &terms.order, &node.below);
         sorted.truncate(terms.size);
         self.count(sorted.len())?;
@@ -165,7 +171,7 @@ impl Writer<'_> {
             let mut value = self.bucket(node, bucket)?;
             match key {
                 Key::Number(number) => {
-                    if let Some(text) = terms.shape.text(number as f64) {
+                    if let Some(text) = terms.shape.text(number) {
                         value.insert("key_as_string".to_owned(), json!(text));
                     }
                     value.insert("key".to_owned(), json!(number));
@@ -179,8 +185,6 @@ impl Writer<'_> {
             }
             values.push(Value::Object(value));
         }
-        // Buckets below `min_doc_count` count among the others only where they
-        // were cut off by `size`, which Elasticsearch cannot tell apart either.
         let mut answer = answer_of(Value::Array(values));
         answer["doc_count_error_upper_bound"] = json!(0);
         answer["sum_other_doc_count"] = json!(total - shown);
@@ -213,14 +217,12 @@ impl Writer<'_> {
             let name = match &plan.cut {
                 Cut::Dates(_) => {
                     value.insert("key".to_owned(), json!(number));
-                    plan.shape
-                        .text(number as f64)
-                        .ok_or_else(|| number.to_string())
+                    plan.shape.text(number).ok_or_else(|| number.to_string())
                 }
                 Cut::Numbers { width, offset } => {
                     let begin = number as f64 * width + offset;
                     value.insert("key".to_owned(), json!(begin));
-                    plan.shape.text(begin).ok_or_else(|| double(begin))
+                    plan.shape.computed(begin).ok_or_else(|| double(begin))
                 }
             };
             let name = match name {
@@ -319,12 +321,12 @@ impl Writer<'_> {
             let mut value = self.bucket(node, bucket)?;
             let text = |end: Option<f64>| match end {
                 None => "*".to_owned(),
-                Some(end) => plan.shape.text(end).unwrap_or_else(|| double(end)),
+                Some(end) => plan.shape.computed(end).unwrap_or_else(|| double(end)),
             };
             for (name, end) in [("from", range.from), ("to", range.to)] {
                 if let Some(end) = end {
                     value.insert(name.to_owned(), json!(end));
-                    if let Some(text) = plan.shape.text(end) {
+                    if let Some(text) = plan.shape.computed(end) {
                         value.insert(format!("{name}_as_string"), json!(text));
                     }
                 }
@@ -401,7 +403,7 @@ fn percentiles(percents: &[f64], values: Vec<Option<f64>>, keyed: bool, shape: &
     let mut named = Map::new();
     let mut listed = Vec::new();
     for (percent, value) in percents.iter().zip(values) {
-        let text = value.and_then(|value| shape.text(value));
+        let text = value.and_then(|value| shape.computed(value));
         if keyed {
             let name = double(*percent);
             if let Some(text) = text {
@@ -447,7 +449,7 @@ fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
     let avg = any.then(|| numbers.sum / numbers.count as f64);
     let least = any.then_some(numbers.least);
     let greatest = any.then_some(numbers.greatest);
-    let text = |value: f64| shape.text(value);
+    let text = |value: f64| shape.computed(value);
     let single = |value: Option<f64>| {
         let mut answer = json!({"value": value});
         if let Some(text) = value.and_then(text) {
@@ -484,6 +486,9 @@ fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
         Shown::Extended(sigma) => {
             let mut answer = stats();
             extend(&mut answer, numbers, avg, sigma);
+            if any {
+                write_beside(&mut answer, shape);
+            }
             answer
         }
     }
@@ -531,6 +536,35 @@ fn extend(answer: &mut Value, numbers: &Numbers, avg: Option<f64>, sigma: f64) {
         "upper_sampling": sampled_bound(sigma),
         "lower_sampling": sampled_bound(-sigma),
     });
+}
+
+/// Beside the further numbers of `extended_stats`, how they are written.
+fn write_beside(answer: &mut Value, shape: &Shape) {
+    for name in [
+        "sum_of_squares",
+        "variance",
+        "variance_population",
+        "variance_sampling",
+        "std_deviation",
+        "std_deviation_population",
+        "std_deviation_sampling",
+    ] {
+        if let Some(text) = answer[name]
+            .as_f64()
+            .and_then(|value| shape.computed(value))
+        {
+            answer[format!("{name}_as_string")] = json!(text);
+        }
+    }
+    let bounds = answer["std_deviation_bounds"].as_object();
+    let written: Map<String, Value> = bounds
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.clone(), json!(shape.computed(value.as_f64()?)?))))
+        .collect();
+    if !written.is_empty() {
+        answer["std_deviation_bounds_as_string"] = Value::Object(written);
+    }
 }
 
 /// Buckets in the order that was asked for, those that are equal by key.

@@ -18,6 +18,7 @@ use super::super::compile::scalar_text;
 use super::super::error::EsError;
 use super::super::target::Target;
 use super::composite::Composing;
+use super::everyone::{Everyone, Scope};
 use super::merged::{Bucket, Key, Merged, Numbers, Partial};
 use super::percentiles::Sample;
 use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Terms};
@@ -27,10 +28,6 @@ use super::top_hits::Choosing;
 
 /// The key of documents without a value, where those are counted.
 const MISSING: u64 = u64::MAX;
-
-/// Bytes that the buckets of `min_doc_count: 0` may take in one segment: there
-/// is one for each term of the field below each bucket above.
-const MAX_EMPTY_BYTES: usize = 64 * 1024 * 1024;
 
 /// The queries of a plan's filters over one partition.
 #[derive(Default)]
@@ -71,11 +68,12 @@ impl<'a> Running<'a> {
         for weight in &weights.0 {
             scorers.push(Some(weight.scorer(segment, 1.0)?));
         }
+        let scope = self.plan.scopes.get(place.part).and_then(Option::as_deref);
         Ok(self
             .plan
             .nodes
             .iter()
-            .map(|node| Collecting::open(node, segment, place, &mut scorers))
+            .map(|node| Collecting::open(node, segment, place, scope, &mut scorers))
             .collect::<Result<_, _>>()
             .map(|nodes| Segment {
                 nodes,
@@ -177,6 +175,8 @@ enum How<'a> {
         table: Table,
         ids: Interned,
         scratch: Vec<u64>,
+        /// Where terms without documents are wanted.
+        everyone: Option<Box<Everyone>>,
     },
     Histogram {
         plan: &'a Buckets,
@@ -279,6 +279,7 @@ impl<'a> Collecting<'a> {
         node: &'a Node,
         segment: &SegmentReader,
         place: Place,
+        scope: Scope<'_>,
         scorers: &mut [Option<Box<dyn Scorer>>],
     ) -> Result<Self, EsError> {
         let mut scorer = |place: usize| {
@@ -295,6 +296,10 @@ impl<'a> Collecting<'a> {
                     _ => Table::default(),
                 };
                 How::Terms {
+                    everyone: match terms.min_doc_count {
+                        0 => Some(Box::new(Everyone::open(segment, scope)?)),
+                        _ => None,
+                    },
                     terms,
                     values,
                     table,
@@ -375,7 +380,7 @@ impl<'a> Collecting<'a> {
         let below = node
             .below
             .iter()
-            .map(|node| Self::open(node, segment, place, scorers))
+            .map(|node| Self::open(node, segment, place, scope, scorers))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             node,
@@ -450,6 +455,7 @@ impl<'a> Collecting<'a> {
                 table,
                 ids,
                 scratch,
+                ..
             } => {
                 for (doc, parent) in pairs {
                     let mut any = false;
@@ -676,17 +682,11 @@ impl<'a> Collecting<'a> {
                 values,
                 mut table,
                 ids,
+                everyone,
                 ..
             } => {
-                if terms.min_doc_count == 0
-                    && let Values::Keywords(keywords) = &values
-                {
-                    let mut budget = Budget::new(MAX_EMPTY_BYTES);
-                    for parent in 0..parents as u32 {
-                        for place in keywords.places() {
-                            table.bucket(parent, place, &mut budget)?;
-                        }
-                    }
+                if let Some(everyone) = everyone {
+                    everyone.add_empty(&values, &mut table, parents)?;
                 }
                 let names = term_keys(terms, &values, &table, &ids)?;
                 keyed(self.below, &table, parents, |bucket| {
@@ -728,22 +728,26 @@ impl<'a> Collecting<'a> {
 impl Buckets {
     /// The bucket of one value, where it is within the hard bounds.
     fn place(&self, value: i64, remembered: Option<&mut Remembered<'_>>, keys: &mut Vec<u64>) {
-        let within = self.hard.0.is_none_or(|low| value as f64 >= low)
-            && self.hard.1.is_none_or(|high| value as f64 <= high);
-        if !within {
-            return;
-        }
         let key = match (&self.cut, remembered) {
             (Cut::Numbers { width, offset }, _) => ((value as f64 - offset) / width).floor() as i64,
             (Cut::Dates(_), Some(remembered)) => remembered.floor(value),
             (Cut::Dates(rounding), None) => rounding.floor(value),
         };
-        keys.push(key as u64);
+        // It is the bucket's begin that must be within, as in Elasticsearch.
+        let begin = match &self.cut {
+            Cut::Numbers { width, .. } => key as f64 * width,
+            Cut::Dates(_) => key as f64,
+        };
+        let within = self.hard.0.is_none_or(|low| begin >= low)
+            && self.hard.1.is_none_or(|high| begin < high);
+        if within {
+            keys.push(key as u64);
+        }
     }
 }
 
 /// The keys of a document's values, each once.
-fn distinct(values: &Values, doc: DocId, keys: &mut Vec<u64>) {
+pub(super) fn distinct(values: &Values, doc: DocId, keys: &mut Vec<u64>) {
     keys.clear();
     match values {
         Values::Nothing => {}

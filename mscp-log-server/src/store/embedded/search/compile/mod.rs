@@ -2,11 +2,13 @@
 
 mod excluded;
 mod lucene;
+mod scoring;
 mod sloppy;
 mod terms;
 mod text;
 mod values;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use mscp_log_core::query::ast::{Bool, Clause, Number, Query, Scalar};
@@ -16,7 +18,10 @@ use tantivy::query::{
 use tantivy::schema::Schema;
 
 use super::error::EsError;
+use super::target::Target;
 use excluded::Excluded;
+pub(crate) use scoring::FieldCounts;
+use scoring::OfField;
 pub(super) use terms::edits;
 pub(super) use text::weighted_fields;
 pub(super) use values::{date_value, scalar_text, wrong_date};
@@ -38,9 +43,20 @@ pub(crate) struct Compiler<'a> {
     pub(crate) now_ms: i64,
     /// When reading the dictionary stops.
     pub(crate) deadline: Option<Instant>,
+    /// For scores.
+    pub(crate) counts: &'a Arc<FieldCounts>,
 }
 
 impl Compiler<'_> {
+    /// A query of the terms of `target` with Elasticsearch's scores.
+    fn scored(&self, target: &Target, query: impl IndexQuery) -> Compiled {
+        Box::new(OfField {
+            query: Box::new(query),
+            field: target.field,
+            counts: Arc::clone(self.counts),
+        })
+    }
+
     /// The query of the index that matches what `query` matches.
     pub(crate) fn compile(&self, query: &Query) -> Result<Compiled, EsError> {
         self.at_depth(query, 0)

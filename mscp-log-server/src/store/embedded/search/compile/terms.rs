@@ -16,7 +16,7 @@ use super::super::super::schema::{FLATTENED_SEPARATOR, HAS_MESSAGE};
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
 use super::super::term_scan::{TermScan, Test, prefix_end};
-use super::text::{best_of, word_query};
+use super::text::best_of;
 use super::values::{Dates, Whole, scalar_text, whole};
 use super::{Compiled, Compiler, MAX_TERMS, all, constant, none};
 
@@ -47,7 +47,7 @@ impl Compiler<'_> {
             Kind::Key(prefix) => {
                 let mut term = prefix.clone();
                 term.extend_from_slice(text.as_bytes());
-                one_term(IndexTerm::from_field_bytes_as_text(target, &term))
+                self.one_term(target, IndexTerm::from_field_bytes_as_text(target, &term))
             }
             Kind::AnyKey => {
                 let mut ending = vec![FLATTENED_SEPARATOR as u8];
@@ -60,7 +60,7 @@ impl Compiler<'_> {
                     deadline: self.deadline,
                 })
             }
-            Kind::Text => word_query(target, &text),
+            Kind::Text => self.text_word(target, &text),
             Kind::Id => ids_query([DocumentId::new(&text)]),
             Kind::Long => match whole(value)? {
                 Whole::Exact(number) => numbers(target, number, number),
@@ -78,7 +78,11 @@ impl Compiler<'_> {
     }
 
     fn keyword(&self, target: &Target, text: &str) -> Compiled {
-        one_term(IndexTerm::from_field_text(target.field, text))
+        self.one_term(target, IndexTerm::from_field_text(target.field, text))
+    }
+
+    fn one_term(&self, target: &Target, term: IndexTerm) -> Compiled {
+        self.scored(target, TermQuery::new(term, IndexRecordOption::Basic))
     }
 
     pub(super) fn terms(&self, field: &str, values: &[Scalar]) -> Result<Compiled, EsError> {
@@ -404,10 +408,6 @@ fn passing_ids(test: TextTest) -> Compiled {
         Ok(move |doc: DocId| test(&column.id(doc).to_string()))
     });
     constant(Box::new(DocPredicateQuery::from(predicate)))
-}
-
-fn one_term(term: IndexTerm) -> Compiled {
-    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
 }
 
 /// Documents with a number of `low..=high`.

@@ -17,9 +17,6 @@ use super::terms::{edits, fuzziness_of};
 use super::values::scalar_text;
 use super::{Compiled, Compiler, all, combined, minimum_should_match, none, unscored};
 
-/// Lucene 8 and later leave the constant factor `k1 + 1` out of a BM25 score.
-const LUCENE_FACTOR: f32 = 1.0 / 2.2;
-
 /// How many terms the last word of a phrase prefix expands to.
 const MAX_EXPANSIONS: u64 = 50;
 
@@ -77,7 +74,7 @@ impl Compiler<'_> {
                     matching.fuzzy_transpositions,
                 )
             } else {
-                word_query(&target, word)
+                self.text_word(&target, word)
             };
             parts.push((occur, part));
         }
@@ -122,16 +119,17 @@ impl Compiler<'_> {
         let mut words = placed_words(target, text);
         match words.len() {
             0 => none(),
-            1 => words.pop().map_or_else(none, |(_, term)| scored(term)),
+            1 => words
+                .pop()
+                .map_or_else(none, |(_, term)| self.one_word(target, term)),
             _ => {
                 let slop = u32::try_from(slop.unwrap_or(0)).unwrap_or(u32::MAX);
                 if slop == 0 {
-                    let query = PhraseQuery::new_with_offset(words);
-                    return Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR));
+                    return self.scored(target, PhraseQuery::new_with_offset(words));
                 }
                 let mut parts: Vec<(Occur, Compiled)> = words
                     .iter()
-                    .map(|(_, term)| (Occur::Must, scored(term.clone())))
+                    .map(|(_, term)| (Occur::Must, self.one_word(target, term.clone())))
                     .collect();
                 let near = Sloppy {
                     words,
@@ -156,7 +154,16 @@ impl Compiler<'_> {
         let mut query = PhrasePrefixQuery::new_with_offset(words);
         let expansions = expansions.unwrap_or(MAX_EXPANSIONS);
         query.set_max_expansions(u32::try_from(expansions).unwrap_or(u32::MAX));
-        Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR))
+        self.scored(target, query)
+    }
+
+    /// One word of a text field.
+    pub(super) fn text_word(&self, target: &Target, word: &str) -> Compiled {
+        self.one_word(target, IndexTerm::from_field_text(target.field, word))
+    }
+
+    fn one_word(&self, target: &Target, term: IndexTerm) -> Compiled {
+        self.scored(target, TermQuery::new(term, IndexRecordOption::WithFreqs))
     }
 
     /// `multi_match`
@@ -272,16 +279,6 @@ fn tie_breaker(multi: &MultiMatch, usual: f32) -> Result<f32, EsError> {
             .map_err(|_| EsError::number_format(&number.0)),
         None => Ok(usual),
     }
-}
-
-/// One word of a text field, scored.
-pub(super) fn word_query(target: &Target, word: &str) -> Compiled {
-    scored(IndexTerm::from_field_text(target.field, word))
-}
-
-fn scored(term: IndexTerm) -> Compiled {
-    let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
-    Box::new(BoostQuery::new(Box::new(query), LUCENE_FACTOR))
 }
 
 fn placed_words(target: &Target, text: &str) -> Vec<(usize, IndexTerm)> {

@@ -1,5 +1,6 @@
 //! Which words, or whole keywords, a query asks for.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use mscp_log_core::query::analyze::{lower_case, tokens};
@@ -10,6 +11,10 @@ use mscp_log_core::query::{allowed_edits, regexp, wildcard};
 
 use super::super::compile::{edits, scalar_text, weighted_fields};
 use super::super::error::EsError;
+
+/// How many words a phrase that may be moved has, and how far they are moved,
+/// at most; more are not marked.
+const MAX_SLOP: usize = 16;
 
 /// What marks a word.
 type WordTest = Arc<dyn Fn(&str) -> bool>;
@@ -48,26 +53,29 @@ impl Marks {
             return whole.then_some((0, text.len())).into_iter().collect();
         }
         let words: Vec<_> = tokens(text).collect();
-        let mut marked: Vec<bool> = words
+        let mut spans: Vec<(usize, usize)> = words
             .iter()
-            .map(|word| self.words.iter().any(|test| test(&word.text)))
+            .filter(|word| self.words.iter().any(|test| test(&word.text)))
+            .map(|word| (word.start, word.end))
             .collect();
-        let texts: Vec<&str> = words.iter().map(|word| word.text.as_ref()).collect();
+        // A phrase is one mark, as Elasticsearch has it from 8.10 on.
+        let texts: Vec<String> = words.iter().map(|word| word.text.to_string()).collect();
         for phrase in &self.phrases {
-            phrase.mark(&texts, &mut marked);
+            for places in phrase.found(&texts) {
+                spans.push((words[places.start].start, words[places.end - 1].end));
+            }
         }
-        words
-            .iter()
-            .zip(marked)
-            .filter(|(_, marked)| *marked)
-            .map(|(word, _)| (word.start, word.end))
-            .collect()
+        spans.sort_unstable();
+        spans.dedup();
+        spans
     }
 }
 
 impl Phrase {
-    fn mark(&self, texts: &[&str], marked: &mut [bool]) {
-        let is = |place: usize, text: &str| {
+    /// Where the phrase is in `texts`. Of one that may be moved, the shortest
+    /// parts that have all its words near enough.
+    fn found(&self, texts: &[String]) -> Vec<Range<usize>> {
+        let is = |place: usize, text: &String| {
             let wanted = &self.words[place];
             if self.last_is_prefix && place + 1 == self.words.len() {
                 text.starts_with(wanted.as_str())
@@ -75,34 +83,45 @@ impl Phrase {
                 text == wanted
             }
         };
-        if self.words.is_empty() {
-            return;
+        let mut found = Vec::new();
+        if self.words.is_empty() || (self.slop > 0 && self.words.len() > MAX_SLOP) {
+            return found;
         }
-        // Of a phrase that may be moved, the words that lie near enough to
-        // have been part of it.
         let slop = usize::try_from(self.slop).unwrap_or(usize::MAX);
-        let reach = self.words.len().saturating_add(slop);
-        for start in 0..texts.len() {
-            let window = start..texts.len().min(start.saturating_add(reach));
-            if self.slop == 0 {
-                let here = window.len() == self.words.len()
+        let reach = self.words.len().saturating_add(slop.min(MAX_SLOP));
+        let holds = |part: &[String]| {
+            (0..self.words.len()).all(|place| part.iter().any(|text| is(place, text)))
+        };
+        let mut start = 0;
+        while start < texts.len() {
+            let window = &texts[start..texts.len().min(start.saturating_add(reach))];
+            let here = if slop == 0 {
+                let all = window.len() == self.words.len()
                     && window
-                        .clone()
+                        .iter()
                         .enumerate()
-                        .all(|(place, at)| is(place, texts[at]));
-                if here {
-                    marked[window].fill(true);
+                        .all(|(place, text)| is(place, text));
+                all.then_some(window.len())
+            } else {
+                let mut missing: Vec<usize> = (0..self.words.len()).collect();
+                let shortest = window.iter().position(|text| {
+                    missing.retain(|place| !is(*place, text));
+                    missing.is_empty()
+                });
+                // What holds all without its first word begins later.
+                shortest
+                    .map(|last| last + 1)
+                    .filter(|end| !holds(&window[1..*end]))
+            };
+            match here {
+                Some(length) => {
+                    found.push(start..start + length);
+                    start += length;
                 }
-                continue;
-            }
-            let all =
-                (0..self.words.len()).all(|place| window.clone().any(|at| is(place, texts[at])));
-            if all {
-                for at in window {
-                    marked[at] |= (0..self.words.len()).any(|place| is(place, texts[at]));
-                }
+                None => start += 1,
             }
         }
+        found
     }
 }
 

@@ -57,7 +57,8 @@ impl Highlighter {
             for name in names {
                 let is_text = match type_of(&name) {
                     Some(FieldType::Text) => true,
-                    Some(FieldType::Keyword) => false,
+                    // The keys of a flattened field are not highlighted.
+                    Some(FieldType::Keyword) if !name.starts_with("annotations.") => false,
                     _ => continue,
                 };
                 let settings = Settings {
@@ -102,12 +103,14 @@ impl Field {
         let mut written = String::new();
         let mut done = part.start;
         for (start, end) in spans {
-            if *start < done || *end > part.end {
+            if *start < part.start || *end > part.end || *end <= done {
                 continue;
             }
-            self.encode(&mut written, &text[done..*start]);
+            // Marks may lie over each other: what is marked stays so.
+            let begin = (*start).max(done);
+            self.encode(&mut written, &text[done..begin]);
             written.push_str(&self.pre);
-            self.encode(&mut written, &text[*start..*end]);
+            self.encode(&mut written, &text[begin..*end]);
             written.push_str(&self.post);
             done = *end;
         }
@@ -150,8 +153,13 @@ impl<'a> Settings<'a> {
 
     fn field(&self, name: String, is_text: bool, search: &Search) -> Result<Field, EsError> {
         let kind = self.get(|settings| &settings.kind);
+        if kind.is_some_and(|kind| kind == "fvh") {
+            return Err(EsError::illegal_argument(format!(
+                "the field [{name}] should be indexed with term vector with position offsets to be used with fast vector highlighter"
+            )));
+        }
         if let Some(kind) = kind
-            && !matches!(kind.as_str(), "unified" | "plain" | "fvh")
+            && !matches!(kind.as_str(), "unified" | "plain")
         {
             return Err(EsError::illegal_argument(format!(
                 "unknown highlighter type [{kind}] for the field [{name}]"

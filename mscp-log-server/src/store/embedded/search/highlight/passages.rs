@@ -1,17 +1,26 @@
-//! Where a fragment begins and ends: at sentences, and within long ones at
-//! words, as Elasticsearch's bounded sentence scanner does.
+//! Where a fragment begins and ends, and which are the best: sentences, within
+//! long ones words, as Elasticsearch's unified highlighter cuts and scores them.
+//!
+//! Sizes are in UTF-16 units, as Java counts characters.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-/// How a value is cut. Sizes are in characters.
+/// How a value is cut.
 pub(super) struct Passages {
     pub(super) size: usize,
     /// 0 is the whole value in one.
     pub(super) count: usize,
     pub(super) no_match: usize,
     pub(super) best_first: bool,
+}
+
+/// A fragment with its marks, in bytes.
+struct Passage {
+    range: Range<usize>,
+    marks: Vec<(usize, usize)>,
 }
 
 impl Passages {
@@ -26,7 +35,8 @@ impl Passages {
         }
     }
 
-    /// The parts of `text` around `spans`, which are sorted byte ranges.
+    /// The parts of `text` around `spans`, which are byte ranges sorted by
+    /// their begins.
     pub(super) fn cut(&self, text: &str, spans: &[(usize, usize)]) -> Vec<Range<usize>> {
         if spans.is_empty() {
             return self.opening(text).into_iter().collect();
@@ -34,122 +44,237 @@ impl Passages {
         if self.is_whole() {
             return std::iter::once(0..text.len()).collect();
         }
-        let breaks = Breaks::new(text);
-        let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
+        let mut scanner = Scanner::new(text, self.size);
+        let mut passages: Vec<Passage> = Vec::new();
         for (start, end) in spans {
-            if let Some((last, marks)) = parts.last_mut()
-                && *start < last.end
-            {
-                // A mark that crosses the end makes the part longer.
-                last.end = last.end.max(*end);
-                *marks += 1;
-                continue;
+            match passages.last_mut() {
+                Some(last) if *start < last.range.end => last.marks.push((*start, *end)),
+                _ => passages.push(Passage {
+                    range: scanner.around(*start),
+                    marks: vec![(*start, *end)],
+                }),
             }
-            let floor = parts.last().map_or(0, |(last, _)| last.end);
-            let mut part = breaks.around(*start, self.size);
-            part.start = part.start.max(floor).min(*start);
-            part.end = part.end.max(*end);
-            parts.push((part, 1));
         }
-        let mut best: Vec<usize> = (0..parts.len()).collect();
-        best.sort_by_key(|place| std::cmp::Reverse(parts[*place].1));
+        let mut scores = Scores::new(text, spans, &scanner.units);
+        let mut best: Vec<(f32, usize)> = passages
+            .iter()
+            .enumerate()
+            .map(|(place, passage)| (scores.of(passage), place))
+            .collect();
+        // Of equal ones the later is kept.
+        best.sort_by(|left, right| right.0.total_cmp(&left.0).then(right.1.cmp(&left.1)));
         best.truncate(self.count);
-        if !self.best_first {
-            best.sort_unstable();
+        if self.best_first {
+            best.sort_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
+        } else {
+            best.sort_by_key(|(_, place)| *place);
         }
         best.into_iter()
-            .map(|place| parts[place].0.clone())
+            .map(|(_, place)| {
+                let passage = &passages[place];
+                // A mark that crosses the end makes the part longer.
+                let last = passage.marks.iter().map(|(_, end)| *end).max();
+                passage.range.start..passage.range.end.max(last.unwrap_or(0))
+            })
             .collect()
     }
 
-    /// The beginning of a value without marks, where that is wanted.
+    /// The beginning of a value without marks, where that is wanted: up to the
+    /// word that ends behind so many characters.
     fn opening(&self, text: &str) -> Option<Range<usize>> {
         if self.no_match == 0 || text.is_empty() {
             return None;
         }
-        if self.is_whole() {
+        let units = Units::new(text);
+        if self.is_whole() || self.no_match >= units.len() {
             return Some(0..text.len());
         }
-        let breaks = Breaks::new(text);
-        Some(0..breaks.around(0, self.no_match).end)
+        let words = units.words(text);
+        let end = following(&words, self.no_match).unwrap_or(units.len());
+        Some(0..units.byte(end))
     }
 }
 
-/// The sentences and words of a text, in bytes.
-struct Breaks<'a> {
-    text: &'a str,
+/// Characters as Java counts them, and the bytes where they begin.
+struct Units(Vec<usize>);
+
+impl Units {
+    fn new(text: &str) -> Self {
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        for (at, character) in text.char_indices() {
+            bytes.extend(std::iter::repeat_n(at, character.len_utf16()));
+        }
+        bytes.push(text.len());
+        Self(bytes)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    fn byte(&self, unit: usize) -> usize {
+        self.0[unit.min(self.len())]
+    }
+
+    fn unit(&self, byte: usize) -> usize {
+        self.0.partition_point(|at| *at < byte)
+    }
+
+    /// The places where words begin, and the end. Unlike UAX #29, Java takes
+    /// Chinese characters, and hiragana, in a row as one word.
+    fn words(&self, text: &str) -> Vec<usize> {
+        let mut before = None;
+        let begins = text.split_word_bound_indices().filter_map(|(at, word)| {
+            let script = word.chars().next().and_then(script);
+            let goes_on = script.is_some() && script == before;
+            before = script;
+            (!goes_on).then_some(at)
+        });
+        self.bounds(begins)
+    }
+
+    /// The places where something begins, and the end.
+    fn bounds(&self, begins: impl Iterator<Item = usize>) -> Vec<usize> {
+        begins
+            .map(|byte| self.unit(byte))
+            .chain([self.len()])
+            .collect()
+    }
+}
+
+/// The scripts whose characters UAX #29 parts.
+fn script(character: char) -> Option<u8> {
+    match character {
+        '\u{3005}'
+        | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' => Some(0),
+        '\u{3041}'..='\u{309f}' => Some(1),
+        _ => None,
+    }
+}
+
+/// The first bound behind `at`.
+fn following(bounds: &[usize], at: usize) -> Option<usize> {
+    let place = bounds.partition_point(|bound| *bound <= at);
+    bounds.get(place).copied()
+}
+
+/// The last bound before `at`.
+fn preceding(bounds: &[usize], at: usize) -> Option<usize> {
+    let place = bounds.partition_point(|bound| *bound < at);
+    bounds[..place].last().copied()
+}
+
+/// Goes through a text from mark to mark. Sentences that are too long are cut
+/// around the mark, and the next part of such a one begins where this ended.
+struct Scanner {
+    units: Units,
     sentences: Vec<usize>,
     words: Vec<usize>,
+    size: usize,
+    window: Range<usize>,
+    inner: Range<usize>,
 }
 
-impl<'a> Breaks<'a> {
-    fn new(text: &'a str) -> Self {
-        let ends = |starts: &mut Vec<usize>| starts.push(text.len());
-        let mut sentences: Vec<usize> = text
-            .split_sentence_bound_indices()
-            .map(|(at, _)| at)
-            .collect();
-        let mut words: Vec<usize> = text.split_word_bound_indices().map(|(at, _)| at).collect();
-        ends(&mut sentences);
-        ends(&mut words);
+impl Scanner {
+    fn new(text: &str, size: usize) -> Self {
+        let units = Units::new(text);
+        Self {
+            sentences: units.bounds(text.split_sentence_bound_indices().map(|(at, _)| at)),
+            words: units.words(text),
+            units,
+            size,
+            window: 0..0,
+            inner: 0..0,
+        }
+    }
+
+    /// The part around the mark that begins at the byte `start`.
+    fn around(&mut self, start: usize) -> Range<usize> {
+        let at = self.units.unit(start) + 1;
+        if at > self.window.start && at < self.window.end {
+            self.inner = self.inner.end..self.window.end;
+        } else {
+            let begin = preceding(&self.sentences, at).unwrap_or(0);
+            let target = at + self.size.saturating_sub(at - begin);
+            let all = self.units.len();
+            let mut end = if target >= all {
+                all
+            } else {
+                preceding(&self.sentences, target + 1).unwrap_or(begin)
+            };
+            if end == begin {
+                // No sentence ends within the size.
+                end = following(&self.sentences, target).unwrap_or(all);
+            }
+            self.window = begin..end;
+            self.inner = begin..end;
+        }
+        if self.inner.end.saturating_sub(self.inner.start) > self.size {
+            if at.saturating_sub(self.size) > self.inner.start {
+                let begin = preceding(&self.words, at - self.size).unwrap_or(0);
+                self.inner.start = self.inner.start.max(begin);
+            }
+            let left = self
+                .size
+                .saturating_sub(at.saturating_sub(self.inner.start));
+            if at + left < self.window.end {
+                let end = following(&self.words, at + left).unwrap_or(self.window.end);
+                self.inner.end = end.min(self.window.end);
+            }
+        }
+        let begin = self.units.byte(self.inner.start).min(start);
+        begin..self.units.byte(self.inner.end).max(begin)
+    }
+}
+
+/// How well passages fit: BM25 over the passages of one value.
+struct Scores<'a> {
+    text: &'a str,
+    units: &'a Units,
+    /// How often each word is marked in the value.
+    counts: HashMap<String, f64>,
+}
+
+const K1: f32 = 1.2;
+const B: f32 = 0.75;
+/// The length of a usual passage.
+const PIVOT: f32 = 87.0;
+
+impl<'a> Scores<'a> {
+    fn new(text: &'a str, spans: &[(usize, usize)], units: &'a Units) -> Self {
+        let mut counts = HashMap::new();
+        for (start, end) in spans {
+            *counts
+                .entry(text[*start..*end].to_lowercase())
+                .or_insert(0.0) += 1.0;
+        }
         Self {
             text,
-            sentences,
-            words,
+            units,
+            counts,
         }
     }
 
-    fn characters(&self, range: Range<usize>) -> usize {
-        self.text[range].chars().count()
-    }
-
-    /// The part around the byte `at`, of about `size` characters.
-    fn around(&self, at: usize, size: usize) -> Range<usize> {
-        let behind = self.sentences.partition_point(|begin| *begin <= at);
-        let start = self.sentences[behind.saturating_sub(1)];
-        let mut next = behind.min(self.sentences.len() - 1);
-        let mut end = self.sentences[next];
-        while self.characters(start..end) < size && next + 1 < self.sentences.len() {
-            let longer = self.sentences[next + 1];
-            if self.characters(start..longer) > size {
-                break;
-            }
-            next += 1;
-            end = longer;
+    fn of(&mut self, passage: &Passage) -> f32 {
+        let mut here: HashMap<String, f32> = HashMap::new();
+        for (start, end) in &passage.marks {
+            let word = self.text[*start..*end].to_lowercase();
+            *here.entry(word).or_insert(0.0) += 1.0;
         }
-        if self.characters(start..end) <= size {
-            return start..end;
+        let start = self.units.unit(passage.range.start);
+        let length = (self.units.unit(passage.range.end) - start) as f32;
+        let usual = K1 * ((1.0 - B) + B * (length / PIVOT));
+        let passages = f64::from(1.0 + self.units.len() as f32 / PIVOT);
+        let mut score = 0.0_f32;
+        for (word, count) in here {
+            let all = self.counts.get(&word).copied().unwrap_or(1.0);
+            let rare = (1.0 + (passages + 0.5) / (all + 0.5)).ln() as f32;
+            score += count / (count + usual) * (K1 + 1.0) * rare;
         }
-        let mut from = start;
-        if self.characters(start..at) > size {
-            let wanted = self.back(at, size);
-            let place = self.words.partition_point(|begin| *begin < wanted);
-            from = self.words[place.saturating_sub(1)].max(start);
-        }
-        let left = size.saturating_sub(self.characters(from..at));
-        let wanted = self.forward(at, left);
-        if wanted < end {
-            let place = self.words.partition_point(|begin| *begin <= wanted);
-            end = self.words.get(place).map_or(end, |word| (*word).min(end));
-        }
-        from..end.max(at)
-    }
-
-    /// The byte that lies `count` characters before `at`.
-    fn back(&self, at: usize, count: usize) -> usize {
-        let mut before = self.text[..at].char_indices().rev();
-        count
-            .checked_sub(1)
-            .and_then(|count| before.nth(count))
-            .map_or(0, |(place, _)| place)
-    }
-
-    /// The byte that lies `count` characters behind `at`.
-    fn forward(&self, at: usize, count: usize) -> usize {
-        self.text[at..]
-            .char_indices()
-            .nth(count)
-            .map_or(self.text.len(), |(place, _)| at + place)
+        // What comes early is better.
+        score * (1.0 + 1.0 / (PIVOT + start as f32).ln())
     }
 }
 
@@ -182,8 +307,17 @@ mod tests {
         check("One X. Two. Three X.", 100, &["One X. Two. Three X."]);
         check("One X. Two. Three X.", 12, &["One X. Two. ", "Three X."]);
         check("Nothing here. But X.", 8, &["But X."]);
-        check("aaa bbb ccc X ddd eee fff", 9, &["aaa bbb ccc X"]);
+        check("aaa bbb ccc X ddd eee fff", 9, &[" bbb ccc X "]);
         check("日志 X 日志", 100, &["日志 X 日志"]);
         check("", 10, &[]);
+    }
+
+    #[test]
+    fn the_next_part_of_a_long_sentence_begins_where_the_last_ended() {
+        check(
+            "aaa X bbb ccc ddd X eee fff ggg",
+            10,
+            &["aaa X bbb ccc", " ddd X eee "],
+        );
     }
 }

@@ -1,10 +1,15 @@
-//! Numbers as Java writes them: a `double`, and by a pattern of its
-//! `DecimalFormat` (`0.00`, `#,##0`, `000`, `0%`).
+//! How numbers and dates are written beside their values: as Java writes a
+//! `double`, by a pattern of its `DecimalFormat` (`0.00`, `#,##0`, `000`, `0%`),
+//! or by a date format.
 
 use mscp_log_core::query::date_math::{Formats, Zone};
 
+use super::compile::wrong_date;
+use super::error::EsError;
+use super::target::{Kind, Target};
+
 /// A number as Java writes a double.
-pub(super) fn double(value: f64) -> String {
+pub(crate) fn double(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e7).contains(&size) && value.is_finite() {
         let text = format!("{value:e}").replace('e', "E");
@@ -19,7 +24,7 @@ pub(super) fn double(value: f64) -> String {
 
 /// How a value is written beside its number.
 #[derive(Clone, Debug)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// Not at all.
     Plain,
     Dates(Formats, Zone),
@@ -27,7 +32,41 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn text(&self, value: f64) -> Option<String> {
+    /// How values of `field` are written by `format`.
+    pub(crate) fn of(
+        field: Option<&Target>,
+        format: Option<&str>,
+        zone: Zone,
+    ) -> Result<Self, EsError> {
+        match (field.map(|field| &field.kind), format) {
+            (Some(Kind::Date), Some(format)) => Formats::parse(format)
+                .map(|formats| Self::Dates(formats, zone))
+                .map_err(|error| wrong_date(&error)),
+            (Some(Kind::Date), None) => Ok(Self::Dates(Formats::default(), zone)),
+            (_, None) => Ok(Self::Plain),
+            (None | Some(Kind::Long), Some(pattern)) => {
+                Decimal::parse(pattern).map(Self::Decimal).ok_or_else(|| {
+                    EsError::illegal_argument(format!("Invalid format [{pattern}] for a number"))
+                })
+            }
+            (Some(_), Some(_)) => Err(EsError::illegal_argument(format!(
+                "Field [{}] of type [keyword] does not support custom formats",
+                field.map_or("", |field| field.column)
+            ))),
+        }
+    }
+
+    /// `None` where nothing is written.
+    pub(crate) fn text(&self, number: i64) -> Option<String> {
+        match self {
+            Self::Plain => None,
+            Self::Dates(formats, zone) => Some(formats.write(number, zone)),
+            Self::Decimal(decimal) => Some(decimal.write(number as f64)),
+        }
+    }
+
+    /// As [`Self::text`], of a number that was computed.
+    pub(crate) fn computed(&self, value: f64) -> Option<String> {
         match self {
             Self::Plain => None,
             Self::Dates(formats, zone) => Some(formats.write(value as i64, zone)),
@@ -38,7 +77,7 @@ impl Shape {
 
 /// A pattern of `DecimalFormat`, of those without exponents and quotes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Decimal {
+pub(crate) struct Decimal {
     prefix: String,
     suffix: String,
     least_whole: usize,
@@ -54,7 +93,7 @@ const MAX_DIGITS: usize = 300;
 
 impl Decimal {
     /// Read a pattern; what this does not know is `None`.
-    pub(super) fn parse(pattern: &str) -> Option<Self> {
+    fn parse(pattern: &str) -> Option<Self> {
         let is_digit = |c: char| matches!(c, '#' | '0' | ',' | '.');
         if pattern.len() > MAX_DIGITS || pattern.contains(['\'', ';', 'E', '\u{2030}', '\u{a4}']) {
             return None;
@@ -90,7 +129,7 @@ impl Decimal {
         })
     }
 
-    pub(super) fn write(&self, value: f64) -> String {
+    fn write(&self, value: f64) -> String {
         let value = value * self.factor;
         let text = format!("{:.*}", self.most_fraction, value.abs());
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
