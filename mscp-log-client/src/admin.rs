@@ -155,6 +155,7 @@ impl Admin {
         self.call(
             Method::POST,
             &["system", "users", id, "tokens"],
+            &[],
             Some(&body),
         )
         .await?
@@ -264,6 +265,56 @@ impl Admin {
         self.get(&["regions"]).await
     }
 
+    /// Records that the region's store refused for faults of their own, the
+    /// newest first: at most `limit` (1 to 1,000) with numbers below `before`.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region.
+    pub async fn dead_letters(
+        &self,
+        region: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Value, Error> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(before.map(|before| ("before", before.to_string())));
+        let segments = [region, "system", "log", "dead-letters"];
+        let answer = self.call(Method::GET, &segments, &query, None).await?;
+        answer.json("the dead letters")
+    }
+
+    /// Cleans dead letters again and sends them to the store once more: those
+    /// of these numbers, or all. What is refused again is a new letter.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region, Conflict when it ships
+    /// to another one.
+    pub async fn replay_dead_letters(
+        &self,
+        region: &str,
+        numbers: Option<&[u64]>,
+    ) -> Result<Value, Error> {
+        let body = match numbers {
+            Some(numbers) => json!({ "numbers": numbers }),
+            None => json!({}),
+        };
+        let segments = [region, "system", "log", "dead-letters", "replay"];
+        self.send(Method::POST, &segments, Some(&body)).await
+    }
+
+    /// Takes a dead letter out for good.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when there is none of this number.
+    pub async fn remove_dead_letter(&self, region: &str, number: u64) -> Result<(), Error> {
+        let number = number.to_string();
+        let segments = [region, "system", "log", "dead-letters", &number];
+        self.send(Method::DELETE, &segments, None).await.map(drop)
+    }
+
     async fn get(&self, segments: &[&str]) -> Result<Value, Error> {
         self.send(Method::GET, segments, None).await
     }
@@ -274,7 +325,7 @@ impl Admin {
         segments: &[&str],
         body: Option<&Value>,
     ) -> Result<Value, Error> {
-        let answer = self.call(method, segments, body).await?;
+        let answer = self.call(method, segments, &[], body).await?;
         if answer.body.is_empty() {
             Ok(Value::Null)
         } else {
@@ -287,6 +338,7 @@ impl Admin {
         &self,
         method: Method,
         segments: &[&str],
+        query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Answer, Error> {
         let pattern = segments
@@ -295,7 +347,11 @@ impl Admin {
             .collect::<Vec<_>>()
             .join("/");
         let wanted = access(&[(method.as_str(), &format!("{{mscp_api_url}}/{pattern}"))]);
-        let mut request = Request::new(method, self.client.url(segments));
+        let mut url = self.client.url(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = Request::new(method, url);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use metrics::counter;
 use mscp_log_core::clean::{Cleaned, NoNode, Raw, Redaction, Stamp, clean};
 use mscp_log_core::index::Beats;
-use mscp_log_core::record::Window;
+use mscp_log_core::record::{Document, Window};
 
 use crate::buffer::{AppendError, Buffer};
 use crate::config::{Clean, Region};
@@ -99,6 +99,23 @@ impl Pipeline {
             .zip(&ends)
             .map(|(start, end)| all.slice(start..*end))
             .collect()
+    }
+
+    /// The region that it is for.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// A document that was cleaned before, by the rules of now; `None` where it
+    /// is none of ours.
+    #[must_use]
+    pub fn again(&self, document: &[u8]) -> Option<Bytes> {
+        let mut document: Document<'_> = serde_json::from_slice(document).ok()?;
+        self.redaction.again(&mut document);
+        let mut encoded = Vec::new();
+        document.encode(&mut encoded);
+        Some(encoded.into())
     }
 
     /// Append encoded documents; returns when they are durable.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures::future::select_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,16 +37,35 @@ const PATIENCE: Patience = Patience {
     stop: Duration::from_secs(10),
 };
 
+/// Why shipping is held back, while it is.
+#[derive(Debug, Default)]
+pub struct HeldBack(ArcSwapOption<String>);
+
+impl HeldBack {
+    /// The store's reason.
+    #[must_use]
+    pub fn reason(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+}
+
 /// Move records from `buffer` into `store` until `shutdown`, then wait, at most
-/// 10 s, for what the store has taken to be durable, and commit it.
-pub async fn ship(buffer: Arc<dyn Buffer>, store: Arc<dyn Store>, shutdown: CancellationToken) {
-    ship_with(PATIENCE, buffer, store, shutdown).await;
+/// 10 s, for what the store has taken to be durable, and commit it. `held`
+/// says why it does not go on, while that is so.
+pub async fn ship(
+    buffer: Arc<dyn Buffer>,
+    store: Arc<dyn Store>,
+    held: Arc<HeldBack>,
+    shutdown: CancellationToken,
+) {
+    ship_with(PATIENCE, buffer, store, &held, shutdown).await;
 }
 
 async fn ship_with(
     patience: Patience,
     buffer: Arc<dyn Buffer>,
     store: Arc<dyn Store>,
+    held: &HeldBack,
     shutdown: CancellationToken,
 ) {
     let mut pause = Pause::new(patience);
@@ -55,6 +75,7 @@ async fn ship_with(
                 let mut shipping = Shipping {
                     consumer,
                     store: store.as_ref(),
+                    held,
                     partitions: BTreeMap::new(),
                     stop: patience.stop,
                 };
@@ -81,6 +102,7 @@ async fn ship_with(
 struct Shipping<'a> {
     consumer: Box<dyn Consumer>,
     store: &'a dyn Store,
+    held: &'a HeldBack,
     partitions: BTreeMap<u32, Progress>,
     stop: Duration,
 }
@@ -132,11 +154,13 @@ impl Shipping<'_> {
         let failing = metrics::gauge!("mscp_log_ship_failing");
         while let Err(error) = self.store.bulk(batch.clone()).await {
             failing.set(1.0);
+            self.held.0.store(Some(Arc::new(error.0.clone())));
             metrics::counter!("mscp_log_ship_retries_total").increment(1);
             tracing::warn!(%error, records = batch.records.len(), "shipping is held back");
             pause.wait().await;
         }
         failing.set(0.0);
+        self.held.0.store(None);
         pause.reset();
         metrics::counter!("mscp_log_ship_records_total").increment(batch.records.len() as u64);
         let taken = batch.position;
@@ -305,6 +329,17 @@ mod tests {
         stop: Duration::from_millis(100),
     };
 
+    fn begin(
+        buffer: &Arc<DiskBuffer>,
+        store: &Arc<Told>,
+        stop: &CancellationToken,
+    ) -> tokio::task::JoinHandle<()> {
+        let (buffer, store, stop) = (buffer.clone(), store.clone(), stop.clone());
+        tokio::spawn(async move {
+            ship_with(QUICK, buffer, store, &HeldBack::default(), stop).await;
+        })
+    }
+
     fn documents(count: u8) -> Vec<Bytes> {
         (0..count).map(|n| Bytes::from(vec![b'0' + n])).collect()
     }
@@ -316,12 +351,7 @@ mod tests {
         buffer.append("host", documents(5)).await.unwrap();
         let store = Told::new(7);
         let stop = CancellationToken::new();
-        let shipping = tokio::spawn(ship_with(
-            QUICK,
-            buffer.clone(),
-            store.clone(),
-            stop.clone(),
-        ));
+        let shipping = begin(&buffer, &store, &stop);
         store.has(&documents(5)).await;
         stop.cancel();
         shipping.await.unwrap();
@@ -336,12 +366,7 @@ mod tests {
 
         let store = Told::new(0);
         let stop = CancellationToken::new();
-        let shipping = tokio::spawn(ship_with(
-            QUICK,
-            buffer.clone(),
-            store.clone(),
-            stop.clone(),
-        ));
+        let shipping = begin(&buffer, &store, &stop);
         store.has(&documents(5)).await;
         let end = *store.last.borrow();
         store.durable.send_replace(end - 2);
@@ -351,12 +376,7 @@ mod tests {
 
         let store = Told::new(0);
         let stop = CancellationToken::new();
-        let shipping = tokio::spawn(ship_with(
-            QUICK,
-            buffer.clone(),
-            store.clone(),
-            stop.clone(),
-        ));
+        let shipping = begin(&buffer, &store, &stop);
         store.has(&documents(5)[3..]).await;
         store.durable.send_replace(*store.last.borrow());
         stop.cancel();

@@ -8,4 +8,5 @@ pub mod engine;
 pub mod generate;
 pub mod kill;
 pub mod process;
+pub mod proxy;
 pub mod target;

@@ -74,6 +74,12 @@ impl Redaction {
         }
     }
 
+    /// Run the rules over a document that was cleaned before there were these.
+    pub fn again(&self, document: &mut Document<'_>) {
+        self.apply(document);
+        self.apply_to_words(document);
+    }
+
     /// The same for the fields that are made of annotations.
     pub(super) fn apply_to_words(&self, document: &mut Document<'_>) {
         let words = [

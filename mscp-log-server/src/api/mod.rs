@@ -6,6 +6,7 @@ pub mod auth;
 pub mod backup;
 pub mod body;
 pub mod cors;
+pub mod dead_letters;
 pub mod health;
 pub mod listen;
 pub mod openapi;
@@ -25,6 +26,7 @@ use mscp_log_core::access::Base;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::backup::Backups;
+use crate::buffer::dead_letters::DeadLetters;
 use crate::query::Region;
 use access::Door;
 use cors::Cors;
@@ -39,6 +41,8 @@ pub struct App {
     pub regions: BTreeMap<String, Region>,
     /// Backups of this node.
     pub backups: Arc<Backups>,
+    /// What their stores refused.
+    pub letters: BTreeMap<String, Arc<DeadLetters>>,
     /// The ways in.
     pub ways: push::Ways,
 }
@@ -57,6 +61,7 @@ fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
         .merge(admin::routes())
         .merge(backup::routes())
         .merge(push::routes(ways.clone()))
+        .merge(dead_letters::routes())
         .merge(query::routes())
         .merge(openapi::routes(base, ways.otlp));
     let below_base = below_base.with_state(app);

@@ -238,16 +238,21 @@ fn problem(error: PushError) -> Problem {
         PushError::Rate { retry_after, .. } => {
             Problem::new(Kind::TooManyRequests, detail).retry_after(retry_after)
         }
-        PushError::Buffer(error) => match error {
-            AppendError::Full { .. } => {
-                Problem::new(Kind::BufferFull, detail).retry_after(RETRY_AFTER)
-            }
-            AppendError::DiskFull => Problem::new(Kind::DiskFull, detail).retry_after(RETRY_AFTER),
-            AppendError::Failed(_) | AppendError::Closed => {
-                Problem::unavailable("the buffer does not take records now")
-                    .retry_after(RETRY_AFTER)
-            }
-        },
+        PushError::Buffer(error) => error.into(),
         PushError::Stopping => Problem::unavailable(detail),
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        let detail = error.to_string();
+        let problem = match error {
+            AppendError::Full { .. } => Self::new(Kind::BufferFull, detail),
+            AppendError::DiskFull => Self::new(Kind::DiskFull, detail),
+            AppendError::Failed(_) | AppendError::Closed => {
+                Self::unavailable("the buffer does not take records now")
+            }
+        };
+        problem.retry_after(RETRY_AFTER)
     }
 }

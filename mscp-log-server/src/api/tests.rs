@@ -5,17 +5,33 @@ use super::access::tests::{House, house_of};
 use super::*;
 use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::config::Config;
+use crate::ingest::push::Push;
 use crate::ingest::testing::push_with;
 
-/// What lies behind the door, without regions.
+/// What lies behind the door, without regions, but with the dead letters of one
+/// that is called `x`.
 pub(in crate::api) fn app() -> Arc<App> {
     let (push, _) = push_with(None);
+    // Its file may go: nothing opens it again.
+    let folder = tempfile::tempdir().unwrap();
+    app_of(push, "x", DeadLetters::below(folder.path()))
+}
+
+/// The same over this push, and with the dead letters of a region.
+pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLetters>) -> Arc<App> {
     let data = tempfile::tempdir().unwrap();
     let buffer = DiskBuffer::open(&data.path().join("buffer"), DiskSettings::default()).unwrap();
-    let backups = Backups::new(data.path().to_owned(), Arc::new(buffer), BTreeMap::new()).unwrap();
+    let none = BTreeMap::new();
+    let backups = Backups::new(
+        data.path().to_owned(),
+        Arc::new(buffer),
+        none,
+        BTreeMap::new(),
+    );
     Arc::new(App {
-        backups: Arc::new(backups),
+        backups: Arc::new(backups.unwrap()),
         regions: BTreeMap::new(),
+        letters: BTreeMap::from([(region.to_owned(), letters)]),
         ways: push::Ways {
             push,
             otlp: true,

@@ -3,7 +3,7 @@
 //! is, and a restore that broke off is simply begun again.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::archive::ArchiveError;
-use super::{Backups, UNPACKED, remove_folder, unpack};
+use super::{Backups, LETTERS, UNPACKED, remove_folder, unpack};
+use crate::buffer::dead_letters::{self, DeadLetters, LettersError};
 use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::buffer::{AppendError, Buffer as _, ConsumeError};
 use crate::store::Store;
@@ -75,6 +76,9 @@ pub enum MergeError {
     /// The buffer did not take the records that waited in the backup's.
     #[error("the records that waited in the backup's buffer: {0}")]
     Buffer(#[from] AppendError),
+    /// The dead letters of the backup or of this node.
+    #[error("the dead letters: {0}")]
+    Letters(String),
     /// Something of the unpacked backup cannot be read.
     #[error("the unpacked backup: {0}")]
     Unreadable(String),
@@ -138,8 +142,32 @@ impl Backups {
             merge(&region, store, &mut merged, &mut progress).await?;
         }
         merged.buffered = self.append_waiting(&unpacked.0.join("buffer")).await?;
+        self.add_letters(unpacked.0.join(LETTERS)).await?;
         progress(merged);
         Ok(merged)
+    }
+
+    /// The backup's dead letters beside those of this node. One that was
+    /// replayed here since the backup is a letter again.
+    async fn add_letters(&self, folder: PathBuf) -> Result<(), MergeError> {
+        let letters = self.letters.clone();
+        let add = move || -> Result<(), LettersError> {
+            for (region, letters) in letters {
+                let file = folder.join(&region);
+                if !file.is_file() {
+                    continue;
+                }
+                let from = DeadLetters::open(&file, dead_letters::MAX_BYTES)?;
+                for number in from.numbers() {
+                    for letter in from.of_numbers(&[number])? {
+                        letters.add_again(&letter)?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        let added = tokio::task::spawn_blocking(add).await.map_err(unreadable)?;
+        added.map_err(|error| MergeError::Letters(error.to_string()))
     }
 
     /// The regions that the backup has records of.
@@ -186,7 +214,7 @@ impl Backups {
 }
 
 /// The folder of an unpacked backup; it goes when the restore ends.
-struct Unpacked(std::path::PathBuf);
+struct Unpacked(PathBuf);
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
@@ -205,7 +233,10 @@ fn open(folder: &Path) -> Result<EmbeddedStore, String> {
         memory_bytes: WRITER_BYTES,
         ..Settings::default()
     };
-    EmbeddedStore::open(folder, settings).map_err(|error| error.to_string())
+    // It gets no records, so that it refuses none.
+    let letters = DeadLetters::open(&folder.join(LETTERS), dead_letters::MAX_BYTES);
+    let letters = letters.map_err(|error| error.to_string())?;
+    EmbeddedStore::open(folder, settings, Arc::new(letters)).map_err(|error| error.to_string())
 }
 
 /// Documents on their way, in the form of `_bulk`.

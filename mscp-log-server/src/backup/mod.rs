@@ -3,7 +3,9 @@
 //! A backup is a snapshot of the data folder: the buffer first, then the
 //! stores. What is not in the buffer any more is durable in a store by then;
 //! what is in both is told by its id when it is shipped again. So it has every
-//! record that was acknowledged before the backup began, and none twice.
+//! record that was acknowledged before the backup began, and none twice. Dead
+//! letters are taken behind the buffer, from which they came; none is taken out
+//! to be shipped again in between.
 
 pub mod archive;
 mod merge;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::buffer::dead_letters::DeadLetters;
 use crate::buffer::disk::DiskBuffer;
 use crate::folder;
 use crate::identity::{DatabaseError, Identity};
@@ -28,6 +31,9 @@ pub use merge::{MergeError, Merged};
 /// put into a running node.
 const UNPACKED: &str = "restore";
 
+/// The folder of dead letters, below the data folder.
+const LETTERS: &str = "dead-letters";
+
 /// The file that says that a data folder is whole; it is written last.
 const VERSION_FILE: &str = "FORMAT";
 
@@ -36,6 +42,7 @@ pub struct Backups {
     data: PathBuf,
     buffer: Arc<DiskBuffer>,
     stores: BTreeMap<String, Arc<dyn Store>>,
+    letters: BTreeMap<String, Arc<DeadLetters>>,
     one: Arc<Semaphore>,
 }
 
@@ -104,6 +111,7 @@ impl Backups {
         data: PathBuf,
         buffer: Arc<DiskBuffer>,
         stores: BTreeMap<String, Arc<dyn Store>>,
+        letters: BTreeMap<String, Arc<DeadLetters>>,
     ) -> io::Result<Self> {
         crate::snapshot::remove_left(&data)?;
         remove_folder(&data.join(UNPACKED))?;
@@ -111,6 +119,7 @@ impl Backups {
             data,
             buffer,
             stores,
+            letters,
             one: Arc::new(Semaphore::new(1)),
         })
     }
@@ -128,8 +137,16 @@ impl Backups {
             without.push("the identity database: it is not in the data folder".to_owned());
         }
         let (buffer, stores) = (Arc::clone(&self.buffer), self.stores.clone());
+        let letters = self.letters.clone();
         let (snapshot, without) = tokio::task::spawn_blocking(move || {
+            let held = letters
+                .iter()
+                .map(|(region, letters)| (region, letters.hold()));
+            let held: Vec<_> = held.collect();
             buffer.snapshot(&mut snapshot, "buffer")?;
+            for (region, letters) in held {
+                letters.snapshot(&mut snapshot, format!("{LETTERS}/{region}"))?;
+            }
             for (region, store) in stores {
                 if !store.snapshot(&mut snapshot, &format!("store/{region}"))? {
                     without.push(format!(

@@ -5,6 +5,7 @@
 //! current one fails, because someone else reads there now. The disk buffer
 //! has one partition.
 
+pub mod dead_letters;
 pub mod disk;
 
 use async_trait::async_trait;

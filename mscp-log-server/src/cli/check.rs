@@ -8,14 +8,15 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use super::{Failure, output};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, StoreKind};
+use crate::store::elastic::ElasticStore;
 
 /// Check the configuration
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Reads the file and every MSCP_LOG_ variable as `serve` does, and says everything that is wrong at
 once, each with its key. Then, unless --offline, it tries what the configuration names: the data
-folder, the address, certificates and keys.
+folder, the address, certificates and keys, every node of a cluster that keeps records.
 
   mscp-log check --config /etc/mscp-log.toml
   mscp-log check --offline")]
@@ -69,14 +70,16 @@ impl Source {
 }
 
 impl Check {
-    pub(super) fn run(self, as_json: bool) -> Result<(), Failure> {
+    pub(super) async fn run(self, as_json: bool) -> Result<(), Failure> {
         let (errors, warnings) = match self.source.load() {
             Err(errors) => (errors, Vec::new()),
             Ok(config) => {
                 let errors = if self.offline {
                     Vec::new()
                 } else {
-                    reach(&config)
+                    let mut errors = reach(&config);
+                    errors.extend(reach_clusters(&config).await);
+                    errors
                 };
                 (errors, config.warnings())
             }
@@ -150,6 +153,22 @@ fn reach(config: &Config) -> Vec<ConfigError> {
         fault("http.tls_key", format!("{}: {error}", file.display()));
     }
     errors.extend(crate::identity::check_secrets(&config.auth));
+    errors
+}
+
+/// What stands in the way of clusters that keep a region's records.
+async fn reach_clusters(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    for (name, region) in &config.regions {
+        if let StoreKind::Cluster(cluster) = &region.store
+            && let Err(reason) = ElasticStore::reach(cluster).await
+        {
+            errors.push(ConfigError {
+                key: format!("region.{name}.store"),
+                reason,
+            });
+        }
+    }
     errors
 }
 

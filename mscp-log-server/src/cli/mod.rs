@@ -8,6 +8,7 @@ mod account;
 mod backup;
 mod check;
 mod connection;
+mod dead_letter;
 mod demo;
 mod files;
 mod input;
@@ -76,6 +77,9 @@ enum Command {
     Push(push::Push),
     /// Find records, and follow them as they come in.
     Search(search::Search),
+    /// Records that a store refused for faults of their own.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetter),
     /// Work on the buffer of a node, in its data folder.
     #[command(subcommand)]
     Buffer(files::Buffer),
@@ -173,7 +177,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve(serve) => Box::pin(serve.run()).await,
         Command::Demo(demo) => Box::pin(demo.run()).await,
-        Command::Check(check) => check.run(connection.json),
+        Command::Check(check) => check.run(connection.json).await,
         Command::Login(login) => login.run(connection).await,
         Command::Logout => login::logout(connection),
         Command::Token(token) => token.run(connection).await,
@@ -182,6 +186,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Keys(keys) => keys.run(connection).await,
         Command::Push(push) => push.run(connection).await,
         Command::Search(search) => search.run(connection).await,
+        Command::DeadLetter(letter) => letter.run(connection).await,
         Command::Buffer(buffer) => buffer.run(connection.json),
         Command::Backup(backup) => Box::pin(backup.run(connection)).await,
         Command::Restore(restore) => Box::pin(restore.run(connection)).await,

@@ -1,4 +1,4 @@
-//! The ways in: pushes, OpenTelemetry, `_bulk`. Each checks, cleans and
+//! The ways in: pushes, OpenTelemetry, `_bulk`, dead letters again. Each checks, cleans and
 //! encodes, and answers when the buffer has made it durable.
 
 pub mod body;
@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod otlp;
 pub mod push;
 mod rate;
+pub mod replay;
 
 #[cfg(test)]
 pub(crate) mod testing;

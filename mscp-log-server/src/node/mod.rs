@@ -19,6 +19,7 @@ use crate::api::listen::{self, TlsError, TlsFiles};
 use crate::api::push::Ways;
 use crate::api::{self, App};
 use crate::backup::Backups;
+use crate::buffer::dead_letters::{self, DeadLetters};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
 use crate::buffer::{AppendError, Buffer};
 use crate::config::{self, Config, StoreKind};
@@ -26,7 +27,7 @@ use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
 use crate::ingest::push::Push;
 use crate::query::{Region, Sealing};
-use crate::ship;
+use crate::ship::{self, HeldBack};
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -125,9 +126,24 @@ impl Node {
         let identity = Arc::new(opened.identity);
         let buffer = Arc::new(open_buffer(&config.buffer, data.path())?);
         let mut stores = BTreeMap::new();
+        let mut letters = BTreeMap::new();
+        let mut clusters = Vec::new();
         for (name, region) in &config.regions {
-            let store = open_store(&config, name, region, data.path())?;
+            let refused = open_letters(name, data.path())?;
+            let store: Arc<dyn Store> = match &region.store {
+                StoreKind::Embedded => {
+                    open_embedded(&config, name, region, data.path(), Arc::clone(&refused))?
+                }
+                StoreKind::Cluster(cluster) => {
+                    let refused = Arc::clone(&refused);
+                    let store = ElasticStore::start(cluster, config.search.timeout, refused);
+                    let store = Arc::new(store.map_err(|reason| unusable(name, reason))?);
+                    clusters.push((name.clone(), Arc::clone(&store)));
+                    store
+                }
+            };
             stores.insert(name.clone(), store);
+            letters.insert(name.clone(), refused);
         }
         let Some(target) = stores.get(&config.push.region) else {
             return Err(NodeError::Setting {
@@ -145,9 +161,11 @@ impl Node {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
         let mut workers = JoinSet::new();
         let mut listeners = JoinSet::new();
+        let held = Arc::new(HeldBack::default());
         workers.spawn(ship::ship(
             Arc::clone(&buffer) as Arc<dyn Buffer>,
             Arc::clone(target),
+            Arc::clone(&held),
             stopping.clone(),
         ));
         {
@@ -156,7 +174,13 @@ impl Node {
         }
 
         let tls = tls_files(&config.http);
-        let health = Arc::new(health(&buffer, &identity)?);
+        let health = health(&buffer, &identity, &letters)?
+            .noting(
+                "shipping",
+                told(move || held.reason().map(|reason| (*reason).clone())),
+            )
+            .noting("store", told(move || troubles(&clusters)));
+        let health = Arc::new(health);
         if let Some(wanted) = config.http.metrics_listen {
             let listener = bind("http.metrics_listen", wanted).await?;
             let routes = api::health::routes(Arc::clone(&health));
@@ -180,14 +204,20 @@ impl Node {
                 Region::new(name, store, &config.search, sealing),
             )
         });
-        let backups = Backups::new(data.path().to_owned(), Arc::clone(&buffer), stores.clone())
-            .map_err(|error| {
-                let path = data.path().to_owned();
-                FolderError::Io { path, error }
-            })?;
+        let backups = Backups::new(
+            data.path().to_owned(),
+            Arc::clone(&buffer),
+            stores.clone(),
+            letters.clone(),
+        );
+        let backups = backups.map_err(|error| {
+            let path = data.path().to_owned();
+            FolderError::Io { path, error }
+        })?;
         let app = Arc::new(App {
             backups: Arc::new(backups),
             regions: regions.collect(),
+            letters,
             ways: Ways {
                 push: Arc::new(push),
                 otlp: config.otlp.enabled,
@@ -301,20 +331,28 @@ fn open_buffer(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, Nod
     Ok(buffer)
 }
 
-fn open_store(
+fn unusable(region: &str, reason: impl Into<String>) -> NodeError {
+    NodeError::Store {
+        region: region.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn open_letters(region: &str, data: &Path) -> Result<Arc<DeadLetters>, NodeError> {
+    let path = data.join("dead-letters").join(region);
+    match DeadLetters::open(&path, dead_letters::MAX_BYTES) {
+        Ok(letters) => Ok(Arc::new(letters)),
+        Err(error) => Err(unusable(region, format!("{}: {error}", path.display()))),
+    }
+}
+
+fn open_embedded(
     config: &Config,
     name: &str,
     region: &config::Region,
     data: &Path,
+    letters: Arc<DeadLetters>,
 ) -> Result<Arc<dyn Store>, NodeError> {
-    let unusable = |reason: String| NodeError::Store {
-        region: name.to_owned(),
-        reason,
-    };
-    if let StoreKind::Cluster(cluster) = &region.store {
-        let store = ElasticStore::start(cluster, config.search.timeout);
-        return Ok(Arc::new(store.map_err(unusable)?));
-    }
     let limits = &config.search;
     let settings = embedded::Settings {
         name: format!("mscp-log-{name}"),
@@ -330,9 +368,9 @@ fn open_store(
         },
         search_timeout: limits.timeout,
     };
-    let opened = EmbeddedStore::open(&data.join("store").join(name), settings);
+    let opened = EmbeddedStore::open(&data.join("store").join(name), settings, letters);
     Ok(Arc::new(
-        opened.map_err(|error| unusable(error.to_string()))?,
+        opened.map_err(|error| unusable(name, error.to_string()))?,
     ))
 }
 
@@ -350,7 +388,26 @@ fn tls_files(http: &config::Http) -> Option<TlsFiles> {
     }
 }
 
-fn health(buffer: &Arc<DiskBuffer>, identity: &Arc<Identity>) -> Result<Health, NodeError> {
+/// A check that is at hand: `None` is well.
+fn told(reason: impl Fn() -> Option<String> + Send + Sync + 'static) -> Check {
+    Box::new(move || Box::pin(std::future::ready(reason().map_or(Ok(()), Err))))
+}
+
+/// What is wrong with the clusters, each with its region.
+fn troubles(clusters: &[(String, Arc<ElasticStore>)]) -> Option<String> {
+    let told = clusters.iter().filter_map(|(region, store)| {
+        let reason = store.trouble()?;
+        Some(format!("{region}: {reason}"))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+fn health(
+    buffer: &Arc<DiskBuffer>,
+    identity: &Arc<Identity>,
+    letters: &BTreeMap<String, Arc<DeadLetters>>,
+) -> Result<Health, NodeError> {
     let mut checks: BTreeMap<&'static str, Check> = BTreeMap::new();
     let checked = Arc::clone(buffer);
     checks.insert(
@@ -366,6 +423,7 @@ fn health(buffer: &Arc<DiskBuffer>, identity: &Arc<Identity>) -> Result<Health, 
         }),
     );
     let measured = Arc::clone(buffer);
+    let letters = letters.clone();
     #[expect(
         clippy::cast_precision_loss,
         reason = "gauges are doubles; a byte in a petabyte is not missed"
@@ -375,6 +433,11 @@ fn health(buffer: &Arc<DiskBuffer>, identity: &Arc<Identity>) -> Result<Health, 
         metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
         metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
         metrics::gauge!("mscp_log_buffer_backlog_records").set(usage.backlog as f64);
+        for (region, letters) in &letters {
+            let kept = letters.kept();
+            let region = region.clone();
+            metrics::gauge!("mscp_log_dead_letters", "region" => region).set(kept.letters as f64);
+        }
     };
     Health::new(checks, measure).map_err(|error| NodeError::Setting {
         key: "http.metrics_listen",

@@ -490,6 +490,7 @@ mod embedded {
     use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
     use super::*;
+    use crate::buffer::dead_letters::DeadLetters;
     use crate::store::embedded::{EmbeddedStore, Settings};
 
     fn document() -> impl Strategy<Value = Value> {
@@ -589,7 +590,8 @@ mod embedded {
     }
 
     async fn store(folder: &std::path::Path, documents: &[(usize, Value)]) -> Region {
-        let store = EmbeddedStore::open(folder, Settings::default()).unwrap();
+        let store =
+            EmbeddedStore::open(folder, Settings::default(), DeadLetters::below(folder)).unwrap();
         let region = Region::new(
             "local",
             Arc::new(store),

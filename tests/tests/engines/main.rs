@@ -6,6 +6,7 @@
 
 mod clients;
 mod conformance;
+mod shipping;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ type Suite = fn(&Arc<Target>) -> Vec<Trial>;
 const SUITES: &[(&str, Suite)] = &[
     ("clients", clients::trials),
     ("conformance", conformance::trials),
+    ("shipping", shipping::trials),
 ];
 
 fn main() -> ExitCode {

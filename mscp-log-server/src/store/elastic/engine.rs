@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use mscp_log_core::template::{self, Version};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::nodes::{NodeError, Nodes, Outgoing};
 
@@ -53,6 +54,8 @@ pub(super) enum EngineError {
         status: StatusCode,
         reason: String,
     },
+    #[error("the credential has not these rights: {0}")]
+    Rights(String),
     #[error("expected Elasticsearch 6 to 9 or OpenSearch 1 to 3, found {0}")]
     Unknown(String),
 }
@@ -110,7 +113,7 @@ fn engine(number: &str, is_opensearch: bool) -> Result<Engine, EngineError> {
     Ok(Engine { version, number })
 }
 
-/// Put the index template, unless the cluster has just this one.
+/// Put the index template, in place of the one of an earlier version.
 pub(super) async fn put_template(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
     let what = "PUT of the index template";
     let body = template::index_template(engine.version);
@@ -158,28 +161,59 @@ pub(super) async fn has_template(nodes: &Nodes, engine: &Engine) -> Result<bool,
     }
 }
 
+/// Whether our credential may do what shipping needs, as far as the cluster
+/// says: one without security, or OpenSearch, says nothing.
+pub(super) async fn may_ship(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
+    let path = match engine.version {
+        Version::OpenSearch => return Ok(()),
+        Version::Es6 => "/_xpack/security/user/_has_privileges",
+        _ => "/_security/user/_has_privileges",
+    };
+    let wanted = json!({
+        "cluster": ["monitor", "manage_index_templates"],
+        "index": [{"names": ["logstash-*"], "privileges": ["index", "create_index"]}],
+    });
+    let request = Outgoing::json(Method::POST, path, wanted.to_string());
+    let (status, answer) = ask(nodes, request).await?;
+    if !status.is_success() || answer["has_all_requested"] != false {
+        return Ok(());
+    }
+    let lacking = |group: &Value| -> Vec<String> {
+        let all = group.as_object().into_iter().flatten();
+        let lacking = all.filter(|(_, granted)| **granted == false);
+        lacking.map(|(name, _)| name.clone()).collect()
+    };
+    let mut names = lacking(&answer["cluster"]);
+    names.extend(lacking(&answer["index"]["logstash-*"]));
+    Err(EngineError::Rights(names.join(", ")))
+}
+
 /// Status and JSON of an answer; what is no JSON is `Null`.
-pub(super) async fn ask(
+async fn ask(nodes: &Nodes, request: Outgoing) -> Result<(StatusCode, Value), EngineError> {
+    let (status, _, answer) = ask_within(nodes, request, PATIENCE, MAX_ANSWER).await?;
+    Ok((status, serde_json::from_slice(&answer).unwrap_or_default()))
+}
+
+/// A question of ours and its whole answer: `patience` for its beginning, and
+/// again for its end; at most `max_bytes`.
+pub(super) async fn ask_within(
     nodes: &Nodes,
     request: Outgoing,
-) -> Result<(StatusCode, Value), EngineError> {
-    let response = nodes.send(request, PATIENCE).await?;
-    let status = response.status();
+    patience: Duration,
+    max_bytes: usize,
+) -> Result<(StatusCode, HeaderMap, Bytes), NodeError> {
+    let mut response = nodes.send(request, patience).await?;
     let node = response.url().origin().ascii_serialization();
-    let body = Limited::new(reqwest::Body::from(response), MAX_ANSWER);
-    let whole = tokio::time::timeout(PATIENCE, body.collect()).await;
-    let bytes = match whole {
-        Ok(Ok(whole)) => whole.to_bytes(),
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let body = Limited::new(reqwest::Body::from(response), max_bytes);
+    match tokio::time::timeout(patience, body.collect()).await {
+        Ok(Ok(whole)) => Ok((status, headers, whole.to_bytes())),
         Ok(Err(error)) => {
             let reason = error.to_string();
-            return Err(NodeError::Broken { node, reason }.into());
+            Err(NodeError::Broken { node, reason })
         }
-        Err(_) => {
-            let patience = PATIENCE;
-            return Err(NodeError::Late { node, patience }.into());
-        }
-    };
-    Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
+        Err(_) => Err(NodeError::Late { node, patience }),
+    }
 }
 
 fn refused(what: &'static str, status: StatusCode, answer: &Value) -> EngineError {

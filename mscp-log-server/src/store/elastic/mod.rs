@@ -4,30 +4,37 @@
 //! shipped before it is there: an index made without it would have fields of
 //! the wrong types for as long as it lives.
 
-mod bulk;
 mod call;
+mod cargo;
 mod engine;
+mod flights;
+mod judge;
 mod nodes;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use axum::body::Body;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::cargo::Cargo;
 use self::engine::{Engine, EngineError};
-use self::nodes::Nodes;
+use self::flights::Flights;
+use self::nodes::{NodeError, Nodes};
 use super::{Store, StoreError};
 use crate::buffer::Batch;
+use crate::buffer::dead_letters::DeadLetters;
 use crate::config::Cluster;
 
 /// How often the template is looked for. A cluster that comes back empty
 /// within this time and without a failed request is not noticed.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// The same while the cluster cannot be used.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A cluster that keeps a region's records.
 ///
@@ -36,8 +43,9 @@ pub struct ElasticStore {
     shared: Arc<Shared>,
     /// How long a client's request waits for a sign of life of the cluster.
     patience: Duration,
-    durable: Mutex<HashMap<u32, watch::Sender<u64>>>,
-    _stop: DropGuard,
+    flights: Arc<Flights>,
+    stop: CancellationToken,
+    _ends_with_it: DropGuard,
 }
 
 /// What requests and tasks have in common.
@@ -47,19 +55,30 @@ struct Shared {
     engine: ArcSwapOption<Engine>,
     /// Why it is not.
     trouble: ArcSwapOption<String>,
+    /// Wakes the task that looks.
+    doubted: Notify,
+    letters: Arc<DeadLetters>,
 }
 
 impl ElasticStore {
     /// Begins to look for the cluster, in a task of the current runtime; a node
-    /// starts while its cluster is down.
+    /// starts while its cluster is down. Records that the cluster refuses for
+    /// faults of their own go to `letters`; a client's request waits for
+    /// `patience` without a sign of life of the cluster.
     ///
     /// # Errors
     /// When the CA file or the credential cannot be used; the reason.
-    pub fn start(cluster: &Cluster, patience: Duration) -> Result<Self, String> {
+    pub fn start(
+        cluster: &Cluster,
+        patience: Duration,
+        letters: Arc<DeadLetters>,
+    ) -> Result<Self, String> {
         let shared = Arc::new(Shared {
             nodes: Nodes::new(cluster)?,
             engine: ArcSwapOption::empty(),
             trouble: ArcSwapOption::from_pointee("it was not reached yet".to_owned()),
+            doubted: Notify::new(),
+            letters,
         });
         let stop = CancellationToken::new();
         let (keeper, stopped) = (Arc::clone(&shared), stop.clone());
@@ -67,15 +86,43 @@ impl ElasticStore {
         Ok(Self {
             shared,
             patience,
-            durable: Mutex::new(HashMap::new()),
-            _stop: stop.drop_guard(),
+            flights: Flights::new(),
+            _ends_with_it: stop.clone().drop_guard(),
+            stop,
         })
     }
 
-    /// Why the cluster cannot be used, while that is so.
+    /// Reach every node of `cluster` once, and change nothing: what it runs.
+    ///
+    /// # Errors
+    /// The first thing that stands in the way of using it as a store, in one line.
+    pub async fn reach(cluster: &Cluster) -> Result<String, String> {
+        let mut found = None;
+        for url in &cluster.nodes {
+            let alone = Cluster {
+                nodes: vec![url.clone()],
+                ..cluster.clone()
+            };
+            let node = Nodes::new(&alone)?;
+            let of_node = |error: EngineError| match error {
+                // These name it themselves.
+                EngineError::Node(error) => error.to_string(),
+                error => format!("{url}: {error}"),
+            };
+            let engine = engine::find(&node).await.map_err(of_node)?;
+            engine::may_ship(&node, &engine).await.map_err(of_node)?;
+            found = Some(engine.to_string());
+        }
+        found.ok_or_else(|| "no node is named".to_owned())
+    }
+
+    /// Why the cluster cannot be used or takes no records, while that is so.
     #[must_use]
-    pub fn trouble(&self) -> Option<Arc<String>> {
-        self.shared.trouble.load_full()
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.shared.trouble.load_full();
+        trouble
+            .map(|reason| reason.as_ref().clone())
+            .or_else(|| self.flights.held())
     }
 }
 
@@ -92,13 +139,42 @@ impl Shared {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the cluster is not ready");
+                    let reason = Arc::new(error.to_string());
+                    let known = self.trouble.swap(Some(Arc::clone(&reason)));
+                    // Said once, not each second.
+                    if known.is_none_or(|known| known != reason) {
+                        tracing::warn!(%reason, "the cluster is not ready");
+                    }
                     self.engine.store(None);
-                    self.trouble.store(Some(Arc::new(error.to_string())));
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            let ready = self.engine.load().is_some();
+            let pause = tokio::time::sleep(if ready { LOOK } else { LOOK_AGAIN });
+            tokio::select! {
+                () = pause => {}
+                () = self.doubted.notified(), if ready => {}
+            }
         }
+    }
+
+    /// A request did not come through: the cluster may come back as another
+    /// one, so it is looked at again before more is shipped.
+    fn doubt(&self, error: &NodeError) -> String {
+        let reason = error.to_string();
+        if self.engine.swap(None).is_some() {
+            self.trouble.store(Some(Arc::new(reason.clone())));
+            self.doubted.notify_one();
+        }
+        reason
+    }
+
+    /// Why nothing can be shipped now.
+    fn reason(&self) -> String {
+        let trouble = self.trouble.load_full();
+        trouble.map_or_else(
+            || "it is looked at again".to_owned(),
+            |reason| reason.as_ref().clone(),
+        )
     }
 
     async fn prepare(&self) -> Result<(), EngineError> {
@@ -118,31 +194,24 @@ impl Shared {
 #[async_trait]
 impl Store for ElasticStore {
     async fn bulk(&self, batch: Batch) -> Result<(), StoreError> {
-        let engine = match self.shared.engine.load_full() {
-            Some(engine) => engine,
-            None => {
-                let reason = self.trouble().unwrap_or_default();
-                return Err(StoreError(reason.as_ref().clone()));
-            }
-        };
-        bulk::send(&self.shared.nodes, &engine, &batch.records).await?;
-        self.durable_of(batch.position.partition)
-            .send_modify(|durable| *durable = (*durable).max(batch.position.next));
+        if self.shared.engine.load().is_none() {
+            return Err(StoreError(self.shared.reason()));
+        }
+        let room = self.flights.room().await.map_err(StoreError)?;
+        let records = batch.records.clone();
+        let cargo = tokio::task::spawn_blocking(move || Cargo::load(records)).await;
+        let cargo = cargo.map_err(|error| StoreError(error.to_string()))?;
+        let flight = self.flights.begin(&batch, cargo.received(), room);
+        let delivery = cargo.deliver(Arc::clone(&self.shared), flight);
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(delivery));
         Ok(())
     }
 
     fn durable(&self, partition: u32) -> watch::Receiver<u64> {
-        self.durable_of(partition).subscribe()
+        self.flights.durable(partition)
     }
 
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
         self.pass(request).await
-    }
-}
-
-impl ElasticStore {
-    fn durable_of(&self, partition: u32) -> watch::Sender<u64> {
-        let mut senders = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.entry(partition).or_default().clone()
     }
 }

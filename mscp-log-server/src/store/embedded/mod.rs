@@ -48,6 +48,7 @@ use self::templates::Templates;
 use self::writer::{Writer, WriterSettings};
 use super::{Store, StoreError};
 use crate::buffer::Batch;
+use crate::buffer::dead_letters::DeadLetters;
 use crate::snapshot::Snapshot;
 
 /// Searches that wait for a thread; more are refused with 429.
@@ -104,19 +105,24 @@ pub struct EmbeddedStore {
 
 impl EmbeddedStore {
     /// Open the store in `folder`, or make it. Partitions are opened when they
-    /// are first needed, so that this takes no longer with more data.
+    /// are first needed, so that this takes no longer with more data. Records of
+    /// the buffer that cannot be stored go to `letters`.
     ///
     /// # Errors
     /// Where the folder cannot be read or written, is in use by another
     /// process, or was written by a newer version.
-    pub fn open(folder: &Path, settings: Settings) -> Result<Self, CatalogError> {
+    pub fn open(
+        folder: &Path,
+        settings: Settings,
+        letters: Arc<DeadLetters>,
+    ) -> Result<Self, CatalogError> {
         let catalog = Arc::new(Catalog::open(folder)?);
         let templates = Arc::new(Templates::open(folder)?);
         let writing = WriterSettings {
             memory_bytes: settings.memory_bytes,
             commit_interval: settings.commit_interval,
         };
-        let writer = Writer::start(Arc::clone(&catalog), writing).map_err(|error| {
+        let writer = Writer::start(Arc::clone(&catalog), writing, letters).map_err(|error| {
             let path = folder.to_owned();
             CatalogError::Io { path, error }
         })?;

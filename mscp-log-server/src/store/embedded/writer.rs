@@ -23,6 +23,8 @@ use super::indices::{check_name, day_before, partition_of};
 use super::open::{Open, OpenPartitions};
 use super::schema::{Fields, schema};
 use crate::buffer::Batch;
+use crate::buffer::dead_letters::{DeadLetters, Refused};
+use crate::clock;
 
 /// Requests that wait for the thread; more wait for room.
 const MAX_QUEUED: usize = 16;
@@ -114,7 +116,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(catalog: Arc<Catalog>, settings: WriterSettings) -> std::io::Result<Self> {
+    pub(super) fn start(
+        catalog: Arc<Catalog>,
+        settings: WriterSettings,
+        letters: Arc<DeadLetters>,
+    ) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let durable = Arc::new(Durable::default());
         let trouble = Arc::new(ArcSwapOption::empty());
@@ -123,6 +129,7 @@ impl Writer {
             open: OpenPartitions::new(catalog.clone(), settings.memory_bytes),
             catalog,
             fields,
+            letters,
             settings,
             durable: Arc::clone(&durable),
             unacknowledged: Vec::new(),
@@ -232,6 +239,7 @@ struct Worker {
     catalog: Arc<Catalog>,
     open: OpenPartitions,
     fields: Fields,
+    letters: Arc<DeadLetters>,
     settings: WriterSettings,
     durable: Arc<Durable>,
     /// Put in, and in no commit yet.
@@ -349,11 +357,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Put the records of a batch in that are not there.
+    /// Put the records of a batch in that are not there. What cannot be stored
+    /// is a dead letter before the batch counts as taken.
     fn put(&mut self, batch: &Batch) -> Result<(), Unavailable> {
         // By partition, so that a batch from many days opens each writer once.
         let mut by_partition: BTreeMap<Box<str>, Vec<Incoming>> = BTreeMap::new();
         let mut names = HashMap::new();
+        let mut refused = Vec::new();
         for record in &batch.records {
             match incoming(record, &self.fields, &mut names) {
                 Ok(incoming) => by_partition
@@ -361,10 +371,14 @@ impl Worker {
                     .or_default()
                     .push(incoming),
                 Err(error) => {
-                    metrics::counter!("mscp_log_store_rejected_records_total").increment(1);
-                    tracing::warn!(%error, "a record of the buffer cannot be stored");
+                    tracing::warn!(%error, "a record is a dead letter");
+                    refused.push(refusal(&error, record.clone()));
                 }
             }
+        }
+        if !refused.is_empty() {
+            let kept = self.letters.add(&refused, clock::now_us() / 1_000);
+            kept.map_err(|error| Unavailable(error.to_string()))?;
         }
         for (name, records) in by_partition {
             self.put_in(&name, records)?;
@@ -550,6 +564,21 @@ impl Worker {
 fn answer<T>(reply: Reply<T>, result: Result<T, Unavailable>) {
     // Nobody may be waiting any more; then nobody needs to know.
     let _ = reply.send(result);
+}
+
+/// A record that cannot be stored. Its index is not told: what it should have
+/// been made of may be what is wrong.
+fn refusal(error: &DocumentError, document: bytes::Bytes) -> Refused {
+    let mut reason = error.reason.clone();
+    if let Some((_, below)) = &error.cause {
+        reason = format!("{reason}: {below}");
+    }
+    Refused {
+        index: String::new(),
+        kind: "document_parsing_exception".to_owned(),
+        reason,
+        document,
+    }
 }
 
 /// Which of `keys` are there, as far as a look-up must tell.

@@ -360,7 +360,8 @@ async fn a_gzip_body_is_unpacked_within_the_limit() {
         max_body_bytes: 10_000,
         ..Settings::default()
     };
-    let store = EmbeddedStore::open(folder.path(), settings).unwrap();
+    let store =
+        EmbeddedStore::open(folder.path(), settings, DeadLetters::below(folder.path())).unwrap();
     let call = async |plain: &str| {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(plain.as_bytes()).unwrap();
@@ -460,7 +461,8 @@ async fn an_older_version_answers_in_its_older_form() {
         version: (6, 8, 23),
         ..Settings::default()
     };
-    let store = EmbeddedStore::open(folder.path(), settings).unwrap();
+    let store =
+        EmbeddedStore::open(folder.path(), settings, DeadLetters::below(folder.path())).unwrap();
     let written = send(&store, Method::PUT, "/a/_doc/1", "{}").await.json();
     assert_eq!(written["_type"], "_doc");
     let found = get(&store, "/_search").await.json();

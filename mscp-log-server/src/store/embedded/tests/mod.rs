@@ -15,6 +15,7 @@ mod surface;
 use super::indices::{Expression, Options};
 use super::*;
 use crate::buffer::Position;
+use crate::buffer::dead_letters::DeadLetters;
 
 pub(super) const DAY_US: i64 = 86_400_000_000;
 /// 2018-01-24
@@ -72,7 +73,7 @@ pub(super) fn total(store: &EmbeddedStore) -> u64 {
 }
 
 pub(super) fn open(folder: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(folder, Settings::default()).unwrap()
+    EmbeddedStore::open(folder, Settings::default(), DeadLetters::below(folder)).unwrap()
 }
 
 /// The folder as a crash at this moment would leave it. Merges go on while it
@@ -126,7 +127,8 @@ async fn what_is_durable_is_there_after_a_crash_and_what_is_replayed_is_there_on
         commit_interval: Duration::from_secs(3_600),
         ..Settings::default()
     };
-    let store = EmbeddedStore::open(folder.path(), settings).unwrap();
+    let store =
+        EmbeddedStore::open(folder.path(), settings, DeadLetters::below(folder.path())).unwrap();
     let mut durable = store.durable(0);
     store.bulk(numbered(0..100)).await.unwrap();
     store.writer.refresh().await.unwrap();
@@ -232,7 +234,11 @@ async fn a_record_that_cannot_be_stored_holds_nothing_back() {
 fn a_second_store_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(folder.path());
-    let second = EmbeddedStore::open(folder.path(), Settings::default());
+    let second = EmbeddedStore::open(
+        folder.path(),
+        Settings::default(),
+        DeadLetters::below(folder.path()),
+    );
     assert!(matches!(second, Err(CatalogError::InUse(_))));
     drop(first);
     open(folder.path());
@@ -242,7 +248,11 @@ fn a_second_store_on_the_same_folder_is_refused() {
 fn a_folder_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("format.json"), r#"{"version": 3}"#).unwrap();
-    let store = EmbeddedStore::open(folder.path(), Settings::default());
+    let store = EmbeddedStore::open(
+        folder.path(),
+        Settings::default(),
+        DeadLetters::below(folder.path()),
+    );
     assert!(matches!(store, Err(CatalogError::Newer { found: 3, .. })));
 }
 

@@ -70,7 +70,7 @@ fn patient(folder: &Path) -> EmbeddedStore {
         commit_interval: Duration::from_secs(3_600),
         ..Settings::default()
     };
-    EmbeddedStore::open(folder, settings).unwrap()
+    EmbeddedStore::open(folder, settings, DeadLetters::below(folder)).unwrap()
 }
 
 async fn call(store: &EmbeddedStore, method: &str, uri: &str, body: String) -> (u16, Value) {

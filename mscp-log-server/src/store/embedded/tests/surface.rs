@@ -515,7 +515,8 @@ async fn an_older_store_has_older_headers() {
         version: (7, 10, 2),
         ..Settings::default()
     };
-    let store = EmbeddedStore::open(folder.path(), settings).unwrap();
+    let store =
+        EmbeddedStore::open(folder.path(), settings, DeadLetters::below(folder.path())).unwrap();
     let info = get(&store, "/").await;
     assert!(!info.headers.contains_key("x-elastic-product"));
     assert_eq!(
