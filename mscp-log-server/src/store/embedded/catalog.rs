@@ -329,22 +329,52 @@ pub(super) struct Selection {
     pub(super) snapshots: Vec<Arc<PartitionSnapshot>>,
 }
 
+/// What is known of one index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// Documents.
+    pub(super) documents: u64,
+    /// Its share of the bytes of its day, by the number of documents: the files
+    /// of a day hold all of its indices.
+    pub(super) bytes: u64,
+    /// Whether no deleted document takes room in these files.
+    pub(super) is_clean: bool,
+}
+
 impl Selection {
-    /// How many documents each of the indices has.
+    /// What is known of each of the indices.
     ///
     /// # Errors
     /// Where the segments cannot be read.
-    pub(super) fn documents(&self) -> tantivy::Result<BTreeMap<Box<str>, u64>> {
-        let mut counts: BTreeMap<Box<str>, u64> =
-            self.names.iter().map(|name| (name.clone(), 0)).collect();
+    pub(super) fn figures(&self) -> tantivy::Result<BTreeMap<Box<str>, Figures>> {
+        let nothing = Figures {
+            is_clean: true,
+            ..Figures::default()
+        };
+        let mut figures: BTreeMap<Box<str>, Figures> = self
+            .names
+            .iter()
+            .map(|name| (name.clone(), nothing))
+            .collect();
         for snapshot in &self.snapshots {
-            for (name, count) in snapshot.indices()? {
-                if let Some(known) = counts.get_mut(name) {
-                    *known += count;
+            let bytes = snapshot.searcher.space_usage()?.total().get_bytes();
+            let is_clean = !snapshot
+                .searcher
+                .segment_readers()
+                .iter()
+                .any(tantivy::SegmentReader::has_deletes);
+            let indices = snapshot.indices()?;
+            let all: u64 = indices.values().sum();
+            for (name, count) in indices {
+                if let Some(of) = figures.get_mut(name) {
+                    let share = u128::from(bytes) * u128::from(*count) / u128::from(all.max(1));
+                    of.documents += count;
+                    of.bytes += u64::try_from(share).unwrap_or(u64::MAX);
+                    of.is_clean &= is_clean;
                 }
             }
         }
-        Ok(counts)
+        Ok(figures)
     }
 }
 

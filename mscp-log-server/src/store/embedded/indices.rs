@@ -63,6 +63,8 @@ pub(super) struct Options {
     pub(super) ignore_unavailable: bool,
     /// A pattern may fit nothing.
     pub(super) allow_no_indices: bool,
+    /// Patterns mean the indices that fit them; otherwise they mean none.
+    pub(super) expand_wildcards: bool,
 }
 
 impl Default for Options {
@@ -70,6 +72,7 @@ impl Default for Options {
         Self {
             ignore_unavailable: false,
             allow_no_indices: true,
+            expand_wildcards: true,
         }
     }
 }
@@ -141,7 +144,9 @@ impl Expression {
                 Part::Name(name) => return Err(Missing(name.clone())),
                 Part::Pattern(pattern) => {
                     let before = chosen.len();
-                    let fitting = existing.iter().filter(|name| wildcard::fits(pattern, name));
+                    let fitting = existing
+                        .iter()
+                        .filter(|name| options.expand_wildcards && wildcard::fits(pattern, name));
                     chosen.extend(fitting.cloned());
                     if chosen.len() == before && !options.allow_no_indices {
                         return Err(Missing(pattern.clone()));
@@ -229,7 +234,7 @@ mod tests {
             expression in "([ab*]{0,2}(-[2*][*06.]{0,8}(1\\.2[34])?)?,?){1,3}",
         ) {
             let existing: BTreeSet<Box<str>> = names.iter().map(|name| name.as_str().into()).collect();
-            let options = Options { ignore_unavailable: true, allow_no_indices: true };
+            let options = Options { ignore_unavailable: true, ..Options::default() };
             let expression = Expression::new(&expression);
             for name in expression.resolve(&existing, options).unwrap() {
                 prop_assert!(expression.may_touch(partition_of(&name)), "{expression} {name}");

@@ -1,19 +1,24 @@
 //! The index templates that clients put: kept to be given back.
 //!
 //! No index is made from them, as every index has the one mapping; what would
-//! contradict it was refused before it came here.
+//! contradict it was refused before it came here. At first there is the one
+//! that says what that mapping is. Settings are kept flat.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use mscp_log_core::template::{Version, index_template};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::catalog::{CatalogError, read_file, write_file};
 
 const FILE: &str = "templates.json";
+
+/// The name of the project's own template.
+const OWN: &str = "mscp-log";
 
 /// Templates of one kind that are kept.
 const MAX_TEMPLATES: usize = 1_000;
@@ -22,7 +27,7 @@ const MAX_TEMPLATES: usize = 1_000;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// The two kinds of templates, each by name.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// `_index_template`
     #[serde(default)]
@@ -30,6 +35,21 @@ pub(super) struct Kept {
     /// `_template`
     #[serde(default)]
     pub(super) legacy: BTreeMap<String, Value>,
+}
+
+impl Default for Kept {
+    /// The project's own template.
+    fn default() -> Self {
+        let mut template = index_template(Version::Es8);
+        if let Value::Object(settings) = &template["template"]["settings"] {
+            template["template"]["settings"] = Value::Object(flat_settings(settings));
+        }
+        template["composed_of"] = json!([]);
+        Self {
+            composable: BTreeMap::from([(OWN.to_owned(), template)]),
+            legacy: BTreeMap::new(),
+        }
+    }
 }
 
 /// The templates of a store.
@@ -66,7 +86,7 @@ impl Templates {
         if next.composable.len().max(next.legacy.len()) > MAX_TEMPLATES {
             return Err(CatalogError::TooMany("too many templates").into());
         }
-        let value = serde_json::json!(next);
+        let value = json!(next);
         if value.to_string().len() > MAX_BYTES {
             return Err(CatalogError::TooMany("too many bytes of templates").into());
         }
@@ -74,4 +94,59 @@ impl Templates {
         self.kept.store(Arc::new(next));
         Ok(())
     }
+}
+
+/// Settings as Elasticsearch gives them back: all below `index.`, each value a text.
+pub(super) fn flat_settings(settings: &Map<String, Value>) -> Map<String, Value> {
+    let mut flat = Map::new();
+    flatten("", settings, &mut flat);
+    flat.into_iter()
+        .map(|(name, value)| {
+            let name = match name.strip_prefix("index.") {
+                Some(_) => name,
+                None => format!("index.{name}"),
+            };
+            (name, value)
+        })
+        .collect()
+}
+
+fn flatten(above: &str, settings: &Map<String, Value>, flat: &mut Map<String, Value>) {
+    for (name, value) in settings {
+        let name = if above.is_empty() {
+            name.clone()
+        } else {
+            format!("{above}.{name}")
+        };
+        match value {
+            Value::Object(below) => flatten(&name, below, flat),
+            Value::Array(items) => {
+                let items = items.iter().map(text_of).collect();
+                flat.insert(name, Value::Array(items));
+            }
+            scalar => {
+                flat.insert(name, text_of(scalar));
+            }
+        }
+    }
+}
+
+fn text_of(value: &Value) -> Value {
+    match value {
+        Value::Number(_) | Value::Bool(_) => Value::String(value.to_string()),
+        other => other.clone(),
+    }
+}
+
+/// Flat settings as objects within each other.
+pub(super) fn nested_settings(flat: &Map<String, Value>) -> Value {
+    let mut nested = json!({});
+    for (name, value) in flat {
+        let mut place = &mut nested;
+        for part in name.split('.') {
+            place = &mut place[part];
+        }
+        *place = value.clone();
+    }
+    nested
 }

@@ -9,6 +9,7 @@
 use mscp_log_core::template;
 use serde_json::{Map, Value, json};
 
+use super::super::templates::flat_settings;
 use super::Fault;
 
 /// Settings that change nothing of what a search finds, without `index.`. A dot at
@@ -49,61 +50,6 @@ pub(super) enum Put {
     New,
     /// Such as are there.
     Change,
-}
-
-/// Settings as Elasticsearch gives them back: all below `index.`, each value a text.
-pub(super) fn flat_settings(settings: &Map<String, Value>) -> Map<String, Value> {
-    let mut flat = Map::new();
-    flatten("", settings, &mut flat);
-    flat.into_iter()
-        .map(|(name, value)| {
-            let name = match name.strip_prefix("index.") {
-                Some(_) => name,
-                None => format!("index.{name}"),
-            };
-            (name, value)
-        })
-        .collect()
-}
-
-fn flatten(above: &str, settings: &Map<String, Value>, flat: &mut Map<String, Value>) {
-    for (name, value) in settings {
-        let name = if above.is_empty() {
-            name.clone()
-        } else {
-            format!("{above}.{name}")
-        };
-        match value {
-            Value::Object(below) => flatten(&name, below, flat),
-            Value::Array(items) => {
-                let items = items.iter().map(text_of).collect();
-                flat.insert(name, Value::Array(items));
-            }
-            scalar => {
-                flat.insert(name, text_of(scalar));
-            }
-        }
-    }
-}
-
-fn text_of(value: &Value) -> Value {
-    match value {
-        Value::Number(_) | Value::Bool(_) => Value::String(value.to_string()),
-        other => other.clone(),
-    }
-}
-
-/// Flat settings as objects within each other.
-pub(super) fn nested_settings(flat: &Map<String, Value>) -> Value {
-    let mut nested = json!({});
-    for (name, value) in flat {
-        let mut place = &mut nested;
-        for part in name.split('.') {
-            place = &mut place[part];
-        }
-        *place = value.clone();
-    }
-    nested
 }
 
 /// Refuse settings that would change what is found.
@@ -313,6 +259,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use mscp_log_core::template::{Version, index_template};
 
+    use super::super::super::templates::nested_settings;
     use super::*;
 
     fn object(value: &Value) -> Map<String, Value> {

@@ -97,7 +97,7 @@ fn wish(call: &Call) -> Result<Wish, Fault> {
         }
     }
     if wish.texts.as_ref().is_none_or(Vec::is_empty) {
-        return Err(Fault::invalid("text is missing"));
+        return Err(Fault::invalid(&["text is missing"]));
     }
     Ok(wish)
 }

@@ -230,6 +230,12 @@ impl EmbeddedStore {
         let (body, default) = (call.body.clone(), index.map(str::to_owned));
         let major = call.major;
         let mut items = blocking(move || read_items(&body, default.as_deref(), major)).await?;
+        if call.flag("require_alias")?.unwrap_or(false) {
+            for item in &mut items {
+                let fault = no_alias(&item.index);
+                item.result = Err((fault.status, fault.item()));
+            }
+        }
         self.missing_indices(&mut items).await?;
 
         let mut operations = Vec::new();
@@ -326,6 +332,19 @@ impl EmbeddedStore {
     }
 }
 
+/// 404: a name is to be an alias, and there are none.
+pub(super) fn no_alias(name: &str) -> Fault {
+    Fault::new(
+        StatusCode::NOT_FOUND,
+        "index_not_found_exception",
+        format!(
+            "no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias"
+        ),
+    )
+    .with("index_uuid", "_na_")
+    .with("index", name)
+}
+
 /// `refresh` is what happens in any case: a write answers when it is found.
 pub(super) fn check_refresh(call: &Call) -> Result<(), Fault> {
     match call.parameter("refresh") {
@@ -356,12 +375,12 @@ fn read_items(body: &[u8], default: Option<&str>, major: u16) -> Result<Vec<Item
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let head = head_of(line, number)?;
+        let head = head_of(line, number, major)?;
         let index = head
             .index
             .as_deref()
             .or(default)
-            .ok_or_else(|| Fault::argument("Validation Failed: 1: index is missing;"))?;
+            .ok_or_else(|| Fault::invalid(&["index is missing"]))?;
         let source = if head.action == Action::Delete {
             &[]
         } else {
@@ -376,11 +395,7 @@ fn read_items(body: &[u8], default: Option<&str>, major: u16) -> Result<Vec<Item
         items.push(reader.item(head.action, index, head.id.as_deref(), source));
     }
     if items.is_empty() {
-        return Err(Fault::new(
-            StatusCode::BAD_REQUEST,
-            "action_request_validation_exception",
-            "Validation Failed: 1: no requests added;",
-        ));
+        return Err(Fault::invalid(&["no requests added"]));
     }
     Ok(items)
 }
@@ -391,11 +406,14 @@ struct Head {
     id: Option<String>,
 }
 
-fn head_of(line: &[u8], number: usize) -> Result<Head, Fault> {
+fn head_of(line: &[u8], number: usize, major: u16) -> Result<Head, Fault> {
     let malformed =
         |what: &str| Fault::argument(format!("Malformed action/metadata line [{number}], {what}"));
-    let line: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|error| malformed(&error.to_string()))?;
+    let line: Value =
+        serde_json::from_slice(line).map_err(|error| Fault::no_json(&error, major))?;
+    let Value::Object(line) = line else {
+        return Err(malformed("expected START_OBJECT"));
+    };
     let mut members = line.into_iter();
     let (Some((action, Value::Object(parameters))), None) = (members.next(), members.next()) else {
         return Err(malformed("expected one action with an object"));

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::EmbeddedStore;
-use super::index::uuid_of;
+use super::super::catalog::Figures;
+use super::index::{blocking, uuid_of};
 use super::table::{Cell, Column, PARAMETERS, Table};
 use super::{Call, Content, Fault, Reply};
 use crate::clock;
@@ -109,9 +110,17 @@ const INDICES: &[Column] = &[
     right("pri", "p,shards.primary,shardsPrimary", "primary shards"),
     right("rep", "r,shards.replica,shardsReplica", "replicas"),
     right("docs.count", "dc,docsCount", "documents"),
-    right("docs.deleted", "dd,docsDeleted", "not known of one index"),
-    right("store.size", "ss,storeSize", "not known of one index"),
-    right("pri.store.size", "", "not known of one index"),
+    right(
+        "docs.deleted",
+        "dd,docsDeleted",
+        "deleted documents, while there are none in its day",
+    ),
+    right(
+        "store.size",
+        "ss,storeSize",
+        "its share of the bytes of its day",
+    ),
+    right("pri.store.size", "", "the same"),
 ];
 
 const MASTER: &[Column] = &[
@@ -140,7 +149,7 @@ const SHARDS: &[Column] = &[
     left("prirep", "p,pr,primaryOrReplica", "p for primary"),
     left("state", "st", "STARTED"),
     right("docs", "d,dc", "documents"),
-    right("store", "sto", "not known of one index"),
+    right("store", "sto", "its share of the bytes of its day"),
     left("ip", "", "IP address"),
     left("node", "n", "name of the node"),
 ];
@@ -191,13 +200,10 @@ impl EmbeddedStore {
     }
 
     async fn cat_count(&self, call: &Call, index: &str) -> Result<Vec<Vec<Cell>>, Fault> {
-        let documents = self.documents_of(call, index).await?;
+        let figures = self.figures_of(call, index).await?;
+        let documents = figures.values().map(|of| of.documents).sum();
         let [epoch, time] = now();
-        Ok(vec![vec![
-            epoch,
-            time,
-            Cell::Number(documents.values().sum()),
-        ]])
+        Ok(vec![vec![epoch, time, Cell::Number(documents)]])
     }
 
     async fn cat_health(&self, call: &Call) -> Result<Reply, Fault> {
@@ -229,13 +235,13 @@ impl EmbeddedStore {
     }
 
     async fn cat_indices(&self, call: &Call, index: &str) -> Result<Vec<Vec<Cell>>, Fault> {
-        let documents = self.documents_of(call, index).await?;
+        let figures = self.figures_of(call, index).await?;
         if let Some(health) = call.parameter("health")
             && health != self.status()
         {
             return Ok(Vec::new());
         }
-        let row = |(name, count): (Box<str>, u64)| {
+        let row = |(name, of): (Box<str>, Figures)| {
             vec![
                 Cell::text(self.status()),
                 Cell::text("open"),
@@ -243,13 +249,17 @@ impl EmbeddedStore {
                 Cell::text(uuid_of(&name)),
                 Cell::Number(1),
                 Cell::Number(0),
-                Cell::Number(count),
-                Cell::Nothing,
-                Cell::Nothing,
-                Cell::Nothing,
+                Cell::Number(of.documents),
+                if of.is_clean {
+                    Cell::Number(0)
+                } else {
+                    Cell::Nothing
+                },
+                Cell::Bytes(of.bytes),
+                Cell::Bytes(of.bytes),
             ]
         };
-        Ok(documents.into_iter().map(row).collect())
+        Ok(figures.into_iter().map(row).collect())
     }
 
     fn cat_master(&self) -> Vec<Cell> {
@@ -273,30 +283,30 @@ impl EmbeddedStore {
     }
 
     async fn cat_shards(&self, call: &Call, index: &str) -> Result<Vec<Vec<Cell>>, Fault> {
-        let documents = self.documents_of(call, index).await?;
-        let row = |(name, count): (Box<str>, u64)| {
+        let figures = self.figures_of(call, index).await?;
+        let row = |(name, of): (Box<str>, Figures)| {
             vec![
                 Cell::text(&*name),
                 Cell::Number(0),
                 Cell::text("p"),
                 Cell::text("STARTED"),
-                Cell::Number(count),
-                Cell::Nothing,
+                Cell::Number(of.documents),
+                Cell::Bytes(of.bytes),
                 Cell::Nothing,
                 Cell::text(&*self.settings.name),
             ]
         };
-        Ok(documents.into_iter().map(row).collect())
+        Ok(figures.into_iter().map(row).collect())
     }
 
-    /// How many documents each index has that an expression means.
-    pub(super) async fn documents_of(
+    /// What is known of each index that an expression means.
+    pub(super) async fn figures_of(
         &self,
         call: &Call,
         index: &str,
-    ) -> Result<BTreeMap<Box<str>, u64>, Fault> {
+    ) -> Result<BTreeMap<Box<str>, Figures>, Fault> {
         let selection = self.selection(call, index).await?;
-        super::index::blocking(move || Ok(selection.documents()?)).await
+        blocking(move || Ok(selection.figures()?)).await
     }
 }
 

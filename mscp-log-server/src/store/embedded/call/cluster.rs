@@ -244,7 +244,8 @@ impl Goal {
         let has_nodes = match call.parameter("wait_for_nodes") {
             None => true,
             Some(wanted) => has_nodes(wanted).ok_or_else(|| {
-                Fault::argument(format!("[wait_for_nodes] has no number: [{wanted}]"))
+                let reason = format!("For input string: \"{wanted}\"");
+                Fault::new(StatusCode::BAD_REQUEST, "number_format_exception", reason)
             })?,
         };
         let timeout = match call.parameter("timeout") {

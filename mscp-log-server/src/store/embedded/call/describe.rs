@@ -10,12 +10,11 @@ use mscp_log_core::query::ast::Search;
 use mscp_log_core::query::wildcard;
 use mscp_log_core::template;
 use serde_json::{Map, Value, json};
-use tantivy::TantivyError;
 
 use super::super::EmbeddedStore;
-use super::super::catalog::Selection;
+use super::super::catalog::{Figures, Selection};
 use super::super::search::answer;
-use super::agreement::nested_settings;
+use super::super::templates::nested_settings;
 use super::index::{blocking, uuid_of};
 use super::{Call, Fault, Reply};
 
@@ -157,8 +156,7 @@ impl EmbeddedStore {
         }
     }
 
-    /// `_stats`: the documents of each index, and the bytes of the days that they
-    /// lie in; a day's files hold all of its indices.
+    /// `_stats`: documents and bytes; a day's files hold all of its indices.
     pub(super) async fn stats(
         &self,
         call: &Call,
@@ -194,45 +192,45 @@ impl EmbeddedStore {
             )));
         }
         let wants = |metric| named.is_empty() || named.contains(&"_all") || named.contains(&metric);
-        let (wants_documents, wants_bytes) = (wants("docs"), wants("store"));
-        let selection = self.selection(call, index).await?;
-        let (documents, bytes) = blocking(move || {
-            let bytes = if wants_bytes {
-                bytes_of(&selection)?
-            } else {
-                0
-            };
-            Ok((selection.documents()?, bytes))
-        })
-        .await?;
-        let statistics = |count: u64, bytes: Option<u64>| {
-            let mut of = Map::new();
-            if wants_documents {
-                of.insert("docs".to_owned(), json!({"count": count, "deleted": 0}));
-            }
-            if let Some(bytes) = bytes.filter(|_| wants_bytes) {
-                of.insert(
-                    "store".to_owned(),
-                    json!({"size_in_bytes": bytes, "reserved_in_bytes": 0}),
+        let statistics = |of: &Figures| {
+            let mut shown = Map::new();
+            if wants("docs") {
+                // Known to be none, or not known.
+                let deleted = of.is_clean.then_some(0);
+                shown.insert(
+                    "docs".to_owned(),
+                    json!({"count": of.documents, "deleted": deleted}),
                 );
             }
-            json!({"primaries": of, "total": of})
+            if wants("store") {
+                shown.insert(
+                    "store".to_owned(),
+                    json!({"size_in_bytes": of.bytes, "reserved_in_bytes": 0}),
+                );
+            }
+            json!({"primaries": shown, "total": shown})
         };
-        let shards = documents.len();
+        let figures = self.figures_of(call, index).await?;
+        let all = Figures {
+            documents: figures.values().map(|of| of.documents).sum(),
+            bytes: figures.values().map(|of| of.bytes).sum(),
+            is_clean: figures.values().all(|of| of.is_clean),
+        };
+        let shards = figures.len();
         let mut body = json!({
             "_shards": {"total": shards, "successful": shards, "failed": 0},
-            "_all": statistics(documents.values().sum(), Some(bytes)),
+            "_all": statistics(&all),
         });
         if level != "cluster" {
             let mut indices = Map::new();
-            for (name, count) in documents {
-                let mut of = statistics(count, None);
-                of["uuid"] = uuid_of(&name).into();
+            for (name, of) in figures {
+                let mut shown = statistics(&of);
+                shown["uuid"] = uuid_of(&name).into();
                 if call.major >= 8 {
-                    of["health"] = self.status().into();
-                    of["status"] = "open".into();
+                    shown["health"] = self.status().into();
+                    shown["status"] = "open".into();
                 }
-                indices.insert(name.into(), of);
+                indices.insert(name.into(), shown);
             }
             body["indices"] = Value::Object(indices);
         }
@@ -264,7 +262,7 @@ impl EmbeddedStore {
             return Err(if call.major < 8 {
                 Fault::argument("specified fields can't be null or empty")
             } else {
-                Fault::invalid("no fields specified")
+                Fault::invalid(&["no fields specified"])
             });
         }
         let filter = body.remove("index_filter");
@@ -302,7 +300,14 @@ impl EmbeddedStore {
             "query": query,
             "aggs": {"names": {"terms": {"field": "_index", "size": selection.names.len().max(1)}}},
         });
-        let search = Search::parse(body.to_string().as_bytes(), &[])?;
+        let search = Search::parse(body.to_string().as_bytes(), &[]).map_err(|error| {
+            Fault::new(
+                StatusCode::BAD_REQUEST,
+                "x_content_parse_exception",
+                "[field_caps_request] failed to parse field [index_filter]",
+            )
+            .caused_by(error.to_json()["error"].clone())
+        })?;
         let context = self.run(call, false)?;
         let permit = self.turn().await?;
         let found = blocking(move || {
@@ -419,20 +424,6 @@ fn typed(call: &Call, mapping: Value) -> Result<Value, Fault> {
 
 fn no_alias(reason: &str) -> Fault {
     Fault::plain(StatusCode::NOT_FOUND, reason.to_owned())
-}
-
-/// Bytes of the segments that the selection's documents lie in.
-fn bytes_of(selection: &Selection) -> Result<u64, Fault> {
-    let mut bytes = 0;
-    for snapshot in &selection.snapshots {
-        bytes += snapshot
-            .searcher
-            .space_usage()
-            .map_err(TantivyError::from)?
-            .total()
-            .get_bytes();
-    }
-    Ok(bytes)
 }
 
 /// Keep what `filters` and `types` of `_field_caps` leave.

@@ -13,7 +13,7 @@ use super::super::ids::DocumentId;
 use super::super::indices::partition_of;
 use super::super::partition::PartitionSnapshot;
 use super::super::search::filtered;
-use super::bulk::{Action, Reader, answer_of, check_refresh, conflict};
+use super::bulk::{Action, Reader, answer_of, check_refresh, conflict, no_alias};
 use super::index::blocking;
 use super::{Call, Content, Fault, Reply};
 
@@ -89,6 +89,9 @@ impl EmbeddedStore {
     ) -> Result<Reply, Fault> {
         call.only(WRITE_PARAMETERS)?;
         check_refresh(call)?;
+        if call.flag("require_alias")?.unwrap_or(false) {
+            return Err(no_alias(index));
+        }
         if action == Action::Delete {
             self.writer.refresh().await?;
             let (catalog, name) = (Arc::clone(&self.catalog), index.to_owned());
@@ -340,7 +343,7 @@ fn many(call: &Call, index: Option<&str>) -> Result<Vec<Item>, Fault> {
     let mut items = Vec::new();
     let mut add = |item_index: Option<String>, id: Option<String>, shown| {
         let place = items.len();
-        let missing = |what: &str| Fault::invalid(&format!("{what} is missing for doc {place}"));
+        let missing = |what: &str| Fault::invalid(&[&format!("{what} is missing for doc {place}")]);
         let index = item_index.or(index.map(str::to_owned));
         items.push(Item {
             index: index.ok_or_else(|| missing("index"))?,
@@ -381,7 +384,7 @@ fn many(call: &Call, index: Option<&str>) -> Result<Vec<Item>, Fault> {
         }
     }
     if items.is_empty() {
-        return Err(Fault::invalid("no documents to get"));
+        return Err(Fault::invalid(&["no documents to get"]));
     }
     if items.len() > MAX_DOCUMENTS {
         return Err(Fault::argument(format!(

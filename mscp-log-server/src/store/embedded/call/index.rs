@@ -105,8 +105,14 @@ impl EmbeddedStore {
         Ok(Reply::ok(json!({"acknowledged": true})))
     }
 
+    /// `_refresh` and `_flush`: what was taken is committed, which is both.
     pub(super) async fn refresh(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
-        call.only(&["ignore_unavailable", "allow_no_indices"])?;
+        call.only(&[
+            "ignore_unavailable",
+            "allow_no_indices",
+            "force",
+            "wait_if_ongoing",
+        ])?;
         self.writer.refresh().await?;
         let shards = self.selection(call, index).await?.names.len();
         Ok(Reply::ok(json!({

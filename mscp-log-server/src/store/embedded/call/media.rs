@@ -165,7 +165,8 @@ fn content_type(headers: &HeaderMap, has_body: bool, strict: bool) -> Result<Opt
         return Ok(None);
     }
     let parsed = Type::parse(&written);
-    if parsed.is_none() && strict && !written.trim().is_empty() {
+    let is_there = headers.contains_key(CONTENT_TYPE);
+    if parsed.is_none() && strict && is_there {
         return Err(unreadable("Content-Type", &written));
     }
     if has_body && !parsed.as_ref().is_some_and(Type::is_json) {

@@ -87,11 +87,15 @@ impl Call {
             .find(|(name, _)| !known.contains(&name.as_str()) && !COMMON.contains(&name.as_str()));
         match unknown {
             None => Ok(()),
-            Some((name, _)) => Err(Fault::argument(format!(
-                "request [{}] contains unrecognized parameter: [{name}]",
-                self.path
-            ))),
+            Some((name, _)) => Err(self.unrecognized(name)),
         }
+    }
+
+    fn unrecognized(&self, parameter: &str) -> Fault {
+        Fault::argument(format!(
+            "request [{}] contains unrecognized parameter: [{parameter}]",
+            self.path
+        ))
     }
 
     /// How missing indices are treated.
@@ -104,6 +108,10 @@ impl Call {
             allow_no_indices: self
                 .flag("allow_no_indices")?
                 .unwrap_or(default.allow_no_indices),
+            expand_wildcards: match self.parameter("expand_wildcards") {
+                None => default.expand_wildcards,
+                Some(kinds) => expands(kinds)?,
+            },
         })
     }
 
@@ -112,10 +120,7 @@ impl Call {
         if self.body.trim_ascii().is_empty() {
             return Ok(Map::new());
         }
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let kind = "x_content_parse_exception";
-            Fault::new(StatusCode::BAD_REQUEST, kind, error.to_string())
-        })
+        serde_json::from_slice(&self.body).map_err(|error| Fault::no_json(&error, self.major))
     }
 
     /// As [`Call::object`], of a body that must be there.
@@ -228,7 +233,7 @@ impl EmbeddedStore {
             ["_bulk"] if writes => self.bulk_call(call, None).await,
             ["_mget"] if reads => self.many_documents(call, None).await,
             ["_analyze"] if reads => self.analyze(call, None).await,
-            ["_refresh"] if reads => self.refresh(call, "").await,
+            ["_refresh" | "_flush"] if reads => self.refresh(call, "").await,
             ["_field_caps"] if reads => self.field_caps(call, "").await,
             ["_mapping" | "_mappings"] if get => self.mapping(call, "").await,
             ["_mapping" | "_mappings", "field", fields] if get => {
@@ -252,6 +257,7 @@ impl EmbeddedStore {
             },
 
             ["_cat", ..] if get => self.cat(call, &segments[1..]).await,
+            ["_cat", ..] => Err(call.wrong_method("GET")),
             ["_cluster", "health"] if get => self.health(call, "").await,
             ["_cluster", "health", index] if get => self.health(call, index).await,
             ["_license"] | ["_xpack", "license"] if get => Self::license(call),
@@ -280,7 +286,7 @@ impl EmbeddedStore {
             [index, "_msearch"] if reads => self.msearch(call, index).await,
             [index, "_mget"] if reads => self.many_documents(call, Some(index)).await,
             [index, "_analyze"] if reads => self.analyze(call, Some(index)).await,
-            [index, "_refresh"] if reads => self.refresh(call, index).await,
+            [index, "_refresh" | "_flush"] if reads => self.refresh(call, index).await,
             [index, "_field_caps"] if reads => self.field_caps(call, index).await,
             [
                 _,
@@ -334,6 +340,23 @@ impl EmbeddedStore {
             _ => Err(call.no_handler()),
         }
     }
+}
+
+/// Whether patterns mean open indices, as all indices here are.
+fn expands(kinds: &str) -> Result<bool, Fault> {
+    let mut expands = false;
+    for kind in kinds.split(',').filter(|kind| !kind.is_empty()) {
+        match kind {
+            "open" | "all" => expands = true,
+            "closed" | "hidden" => {}
+            "none" => expands = false,
+            other => {
+                let reason = format!("No valid expand wildcard value [{other}]");
+                return Err(Fault::argument(reason));
+            }
+        }
+    }
+    Ok(expands)
 }
 
 /// The segments of a path, decoded. `None` where a segment is no UTF-8.

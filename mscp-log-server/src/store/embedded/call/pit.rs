@@ -9,7 +9,7 @@ use super::super::EmbeddedStore;
 use super::super::cursors::{CursorId, Kind};
 use super::super::search::answer;
 use super::index::blocking;
-use super::scroll::{gone, invalid, keep_alive, not_kept};
+use super::scroll::{gone, keep_alive, not_kept};
 use super::{Call, Fault, Reply};
 
 /// The sort key that each point in time has of its own.
@@ -47,7 +47,7 @@ impl EmbeddedStore {
             )));
         }
         let Some(time) = call.parameter("keep_alive") else {
-            return Err(invalid(&[match product {
+            return Err(Fault::invalid(&[match product {
                 Product::Elasticsearch => "[keep_alive] is not specified",
                 Product::OpenSearch => "keep alive not specified",
             }]));
@@ -97,7 +97,7 @@ impl EmbeddedStore {
         call.only(&[])?;
         let ids = ids(&call.body, "pit_id")?;
         if ids.is_empty() {
-            return Err(invalid(&["no pit ids specified"]));
+            return Err(Fault::invalid(&["no pit ids specified"]));
         }
         let parsed: Vec<CursorId> = ids.iter().map(|id| parse(id)).collect::<Result<_, _>>()?;
         for id in &parsed {
@@ -150,7 +150,7 @@ impl EmbeddedStore {
             faults.push("[preference] cannot be used with point in time");
         }
         if !faults.is_empty() {
-            return Err(invalid(&faults));
+            return Err(Fault::invalid(&faults));
         }
         let time = match &pit.keep_alive {
             Some(text) => Some(keep_alive("keep_alive", text)?),

@@ -96,18 +96,29 @@ impl Fault {
         self
     }
 
+    /// 400 for a body that is no JSON, by the name that a version has for it.
+    pub(super) fn no_json(error: &serde_json::Error, major: u16) -> Self {
+        let kind = if major < 8 {
+            "json_parse_exception"
+        } else {
+            "x_content_parse_exception"
+        };
+        Self::new(StatusCode::BAD_REQUEST, kind, error.to_string())
+    }
+
     /// 400 `parse_exception`
     pub(super) fn parse(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "parse_exception", reason)
     }
 
-    /// 400 `action_request_validation_exception`, of one thing that is wrong.
-    pub(super) fn invalid(reason: &str) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "action_request_validation_exception",
-            format!("Validation Failed: 1: {reason};"),
-        )
+    /// 400 `action_request_validation_exception`, of what is wrong, numbered.
+    pub(super) fn invalid(faults: &[&str]) -> Self {
+        let mut reason = "Validation Failed: ".to_owned();
+        for (place, fault) in (1..).zip(faults) {
+            reason.push_str(&format!("{place}: {fault};"));
+        }
+        let kind = "action_request_validation_exception";
+        Self::new(StatusCode::BAD_REQUEST, kind, reason)
     }
 
     /// 400 `invalid_index_name_exception`
@@ -274,16 +285,16 @@ impl Form {
             Err(fault) => (Reply::json(fault.status, fault.body), None, fault.allow),
         };
         let (body, kind) = match reply.content {
-            Content::Empty => (String::new(), None),
-            Content::Text(text) => (text, Some("text/plain; charset=UTF-8".to_owned())),
+            Content::Empty => (String::new(), self.json_kind()),
+            Content::Text(text) => (text, "text/plain; charset=UTF-8".to_owned()),
             Content::Written(text) if filter_path.is_none() && !self.pretty => {
-                (text, Some(self.json_kind()))
+                (text, self.json_kind())
             }
             Content::Written(text) => {
                 let value = serde_json::from_str(&text).unwrap_or(Value::Null);
-                (self.write(value, filter_path), Some(self.json_kind()))
+                (self.write(value, filter_path), self.json_kind())
             }
-            Content::Json(value) => (self.write(value, filter_path), Some(self.json_kind())),
+            Content::Json(value) => (self.write(value, filter_path), self.json_kind()),
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = reply.status;
@@ -297,7 +308,7 @@ impl Form {
         if let Some(allow) = allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if let Some(kind) = kind.and_then(|kind| HeaderValue::try_from(kind).ok()) {
+        if let Ok(kind) = HeaderValue::try_from(kind) {
             headers.insert(CONTENT_TYPE, kind);
         }
         response
@@ -319,12 +330,52 @@ impl Form {
             None => value,
         };
         if self.pretty {
-            let text = serde_json::to_string_pretty(&value);
-            text.map(|text| text + "\n").unwrap_or_default()
+            pretty(&value) + "\n"
         } else {
             value.to_string()
         }
     }
+}
+
+/// JSON over many lines as Elasticsearch writes it: a space on both sides of a
+/// colon, and inside of what is empty.
+fn pretty(value: &Value) -> String {
+    fn write(value: &Value, depth: usize, out: &mut String) {
+        let line = |depth: usize, out: &mut String| {
+            out.push('\n');
+            out.push_str(&"  ".repeat(depth));
+        };
+        match value {
+            Value::Object(members) if members.is_empty() => out.push_str("{ }"),
+            Value::Array(items) if items.is_empty() => out.push_str("[ ]"),
+            Value::Object(members) => {
+                out.push('{');
+                for (place, (name, value)) in members.iter().enumerate() {
+                    out.push_str(if place > 0 { "," } else { "" });
+                    line(depth + 1, out);
+                    out.push_str(&Value::from(name.as_str()).to_string());
+                    out.push_str(" : ");
+                    write(value, depth + 1, out);
+                }
+                line(depth, out);
+                out.push('}');
+            }
+            Value::Array(items) => {
+                out.push('[');
+                for (place, item) in items.iter().enumerate() {
+                    out.push_str(if place > 0 { "," } else { "" });
+                    line(depth + 1, out);
+                    write(item, depth + 1, out);
+                }
+                line(depth, out);
+                out.push(']');
+            }
+            scalar => out.push_str(&scalar.to_string()),
+        }
+    }
+    let mut out = String::new();
+    write(value, 0, &mut out);
+    out
 }
 
 /// The members that `filter_path` names: paths with `*` for one name and `**`
@@ -431,6 +482,15 @@ mod tests {
             "hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": {"x": 1}}, {"_id": "b"}]},
         });
         assert_eq!(&filtered(value, paths), expect);
+    }
+
+    #[test]
+    fn pretty_json_has_the_spaces_of_elasticsearch() {
+        let text = pretty(&json!({"a": {}, "b": [1, []]}));
+        assert_eq!(
+            text,
+            "{\n  \"a\" : { },\n  \"b\" : [\n    1,\n    [ ]\n  ]\n}"
+        );
     }
 
     #[test]

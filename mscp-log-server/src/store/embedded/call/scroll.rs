@@ -16,19 +16,6 @@ use super::super::search::{EsError, Paging, page};
 use super::index::blocking;
 use super::{Call, Fault, Reply};
 
-/// Faults of a request as Elasticsearch numbers them.
-pub(super) fn invalid(faults: &[&str]) -> Fault {
-    let mut reason = "Validation Failed: ".to_owned();
-    for (place, fault) in (1..).zip(faults) {
-        reason.push_str(&format!("{place}: {fault};"));
-    }
-    Fault::new(
-        StatusCode::BAD_REQUEST,
-        "action_request_validation_exception",
-        reason,
-    )
-}
-
 /// How long a state is to be kept, as it was written in `name`.
 pub(super) fn keep_alive(name: &str, text: &str) -> Result<Duration, Fault> {
     // These two mean the shortest time that there is.
@@ -115,7 +102,7 @@ fn check(call: &Call, search: &Search) -> Result<(), Fault> {
     if faults.is_empty() {
         Ok(())
     } else {
-        Err(invalid(&faults))
+        Err(Fault::invalid(&faults))
     }
 }
 
@@ -168,7 +155,7 @@ impl EmbeddedStore {
             return self.end_scrolls(&asked.ids);
         }
         let [id] = asked.ids.as_slice() else {
-            return Err(invalid(&["scrollId is missing"]));
+            return Err(Fault::invalid(&["scrollId is missing"]));
         };
         let time = match &asked.scroll {
             Some(text) => Some(keep_alive("scroll", text)?),
@@ -217,7 +204,7 @@ impl EmbeddedStore {
 
     fn end_scrolls(&self, ids: &[String]) -> Result<Reply, Fault> {
         let ended = match ids {
-            [] => return Err(invalid(&["no scroll ids specified"])),
+            [] => return Err(Fault::invalid(&["no scroll ids specified"])),
             [all] if all == "_all" => self.cursors.close_all(Kind::Scroll).len(),
             ids => {
                 let ids: Vec<CursorId> =

@@ -14,7 +14,6 @@ use super::super::catalog::Catalog;
 use super::super::indices::{Expression, Options};
 use super::super::search::{EsError, SearchContext, answer};
 use super::index::blocking;
-use super::scroll::invalid;
 use super::{Call, Fault, Reply};
 use crate::clock;
 
@@ -98,6 +97,14 @@ impl EmbeddedStore {
     }
 
     pub(super) async fn count(&self, call: &Call, index: &str) -> Result<Reply, Fault> {
+        // They shape hits and aggregations, and a count has neither.
+        let of_hits = ["typed_keys", "rest_total_hits_as_int"];
+        if let Some(name) = of_hits
+            .into_iter()
+            .find(|name| call.parameter(name).is_some())
+        {
+            return Err(call.unrecognized(name));
+        }
         let search = Search::parse_count(&call.body, &call.parameters)?;
         let options = call.options()?;
         let run = self.run(call, true)?;
@@ -148,6 +155,7 @@ impl EmbeddedStore {
                     .ignore_unavailable
                     .unwrap_or(options.ignore_unavailable),
                 allow_no_indices: header.allow_no_indices.unwrap_or(options.allow_no_indices),
+                ..options
             };
             let catalog = Arc::clone(&self.catalog);
             let run = self.run(call, false)?;
@@ -208,7 +216,7 @@ fn check_slice(search: &Search, scrolls: bool) -> Result<(), Fault> {
         return Ok(());
     };
     if search.pit.is_none() && !scrolls {
-        return Err(invalid(&[
+        return Err(Fault::invalid(&[
             "[slice] can only be used with [scroll] or [point-in-time] requests",
         ]));
     }

@@ -37,6 +37,8 @@ pub(super) enum Cell {
     Nothing,
     Text(String),
     Number(u64),
+    /// A size, written as `bytes` says.
+    Bytes(u64),
 }
 
 impl Cell {
@@ -44,11 +46,14 @@ impl Cell {
         Self::Text(text.into())
     }
 
-    fn written(&self) -> Option<String> {
-        match self {
-            Self::Nothing => None,
-            Self::Text(text) => Some(text.clone()),
-            Self::Number(number) => Some(number.to_string()),
+    /// The text; sizes in whole `unit`s, or short with the unit that fits.
+    fn written(&self, unit: Option<u64>) -> Option<String> {
+        match (self, unit) {
+            (Self::Nothing, _) => None,
+            (Self::Text(text), _) => Some(text.clone()),
+            (Self::Number(number), _) => Some(number.to_string()),
+            (Self::Bytes(bytes), Some(unit)) => Some((bytes / unit).to_string()),
+            (Self::Bytes(bytes), None) => Some(short(*bytes)),
         }
     }
 
@@ -57,8 +62,8 @@ impl Cell {
             (Self::Nothing, Self::Nothing) => Ordering::Equal,
             (Self::Nothing, _) => Ordering::Less,
             (_, Self::Nothing) => Ordering::Greater,
-            (Self::Number(a), Self::Number(b)) => a.cmp(b),
-            (a, b) => a.written().cmp(&b.written()),
+            (Self::Number(a) | Self::Bytes(a), Self::Number(b) | Self::Bytes(b)) => a.cmp(b),
+            (a, b) => a.written(None).cmp(&b.written(None)),
         }
     }
 }
@@ -84,12 +89,13 @@ impl Table {
         }
         self.sort(call.parameter("s").unwrap_or_default(), call.major)?;
         let shown = self.shown(call.parameter("h"));
+        let unit = call.parameter("bytes").map(unit_of).transpose()?;
         if call.wanted == Wanted::Json {
-            let rows = self.rows.iter().map(|row| as_json(row, &shown));
+            let rows = self.rows.iter().map(|row| as_json(row, &shown, unit));
             return Ok(Reply::ok(rows.collect()));
         }
         let header = call.flag("v")?.unwrap_or(false);
-        Ok(text(self.as_text(&shown, header)))
+        Ok(text(self.as_text(&shown, header, unit)))
     }
 
     /// The columns that `h` names, by name, alias or pattern, in its order;
@@ -155,13 +161,13 @@ impl Table {
         Ok(())
     }
 
-    fn as_text(&self, shown: &[Shown], header: bool) -> String {
+    fn as_text(&self, shown: &[Shown], header: bool, unit: Option<u64>) -> String {
         let mut lines: Vec<Vec<String>> = Vec::new();
         if header {
             lines.push(shown.iter().map(|column| column.heading.clone()).collect());
         }
         for row in &self.rows {
-            let cells = shown.iter().map(|column| row[column.place].written());
+            let cells = shown.iter().map(|column| row[column.place].written(unit));
             lines.push(cells.map(Option::unwrap_or_default).collect());
         }
         let right: Vec<bool> = shown
@@ -185,6 +191,32 @@ impl Table {
     }
 }
 
+const UNITS: [&str; 6] = ["b", "kb", "mb", "gb", "tb", "pb"];
+
+/// The bytes of a unit of `bytes`.
+fn unit_of(name: &str) -> Result<u64, Fault> {
+    let power = UNITS.iter().position(|unit| *unit == name);
+    power.map(|power| 1 << (10 * power)).ok_or_else(|| {
+        Fault::argument(format!(
+            "unknown unit [{name}] of [bytes]: expected {}",
+            UNITS.join(", ")
+        ))
+    })
+}
+
+/// `4.2kb`: the unit that fits and one decimal, cut off, unless it is 0.
+fn short(bytes: u64) -> String {
+    let power = (1..UNITS.len())
+        .rev()
+        .find(|power| bytes >> (10 * power) > 0)
+        .unwrap_or(0);
+    let tenths = (u128::from(bytes) * 10) >> (10 * power);
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole}{}", UNITS[power]),
+        (whole, tenth) => format!("{whole}.{tenth}{}", UNITS[power]),
+    }
+}
+
 fn text(text: String) -> Reply {
     Reply {
         status: StatusCode::OK,
@@ -192,9 +224,9 @@ fn text(text: String) -> Reply {
     }
 }
 
-fn as_json(row: &[Cell], shown: &[Shown]) -> Value {
+fn as_json(row: &[Cell], shown: &[Shown], unit: Option<u64>) -> Value {
     let members = shown.iter().map(|column| {
-        let value = row[column.place].written();
+        let value = row[column.place].written(unit);
         (
             column.heading.clone(),
             value.map_or(Value::Null, Value::String),
@@ -227,4 +259,28 @@ fn aligned(lines: &[Vec<String>], right: &[bool], between: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_as_elasticsearch_writes_them() {
+        for (bytes, text) in [
+            (0, "0b"),
+            (1023, "1023b"),
+            (1024, "1kb"),
+            (4374, "4.2kb"),
+            (1_048_575, "1023.9kb"),
+            (3 << 30, "3gb"),
+        ] {
+            assert_eq!(short(bytes), text);
+        }
+        let size = Cell::Bytes(4374);
+        assert_eq!(size.written(Some(unit_of("b").unwrap())).unwrap(), "4374");
+        assert_eq!(size.written(Some(unit_of("kb").unwrap())).unwrap(), "4");
+        assert!(unit_of("eb").is_err());
+    }
 }

@@ -8,8 +8,8 @@ use mscp_log_core::query::wildcard;
 use serde_json::{Map, Value, json};
 
 use super::super::EmbeddedStore;
-use super::super::templates::Kept;
-use super::agreement::{Put, check_mappings, check_settings, flat_settings, nested_settings};
+use super::super::templates::{Kept, flat_settings, nested_settings};
+use super::agreement::{Put, check_mappings, check_settings};
 use super::index::blocking;
 use super::table::Cell;
 use super::{Call, Fault, Reply};
@@ -352,7 +352,7 @@ fn legacy(call: &Call, body: Map<String, Value>) -> Result<Value, Fault> {
     }
     match &template["index_patterns"] {
         Value::Array(patterns) if !patterns.is_empty() => Ok(template),
-        _ => Err(Fault::invalid("index patterns are missing")),
+        _ => Err(Fault::invalid(&["index patterns are missing"])),
     }
 }
 
