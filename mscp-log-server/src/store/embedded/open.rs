@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use tantivy::index::SegmentId;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
-use tantivy::{IndexWriter, Term};
+use tantivy::{FutureResult, IndexWriter, SegmentMeta, Term};
 
 use super::catalog::Catalog;
 use super::dedup::{Key, Seen, find};
@@ -27,8 +29,15 @@ const MAX_OPEN: usize = 2 * MAX_WRITERS;
 /// The least memory that tantivy takes for a writer.
 const LEAST_WRITER_BYTES: u64 = 15_000_000;
 
-/// A writer that had nothing to do for so long is closed.
+/// A writer that had nothing to do for so long merges what is worth it, and is
+/// closed.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Documents of a segment that merging makes, at most.
+const MAX_MERGED: u64 = 10_000_000;
+
+/// As many segments are left as they are.
+const FEW_SEGMENTS: usize = 2;
 
 /// One partition, its ids, and its writer when it is written.
 pub(super) struct Open {
@@ -36,6 +45,8 @@ pub(super) struct Open {
     pub(super) seen: Seen,
     lately: Lately,
     writer: Option<IndexWriter>,
+    /// The last merge, while it runs.
+    merging: Option<FutureResult<Option<SegmentMeta>>>,
     dirty: bool,
     used: Instant,
 }
@@ -50,6 +61,7 @@ impl Open {
             seen,
             lately: Lately::default(),
             writer: None,
+            merging: None,
             dirty: false,
             used: Instant::now(),
         })
@@ -123,6 +135,32 @@ impl Open {
         self.seen.committed();
         self.dirty = false;
         Ok(())
+    }
+
+    /// Nothing is written any more: merge what the merge policy left, so that
+    /// searches of a day that is over look at few segments. Whether that is done.
+    fn settle(&mut self) -> Result<bool, Unavailable> {
+        if let Some(merging) = &mut self.merging {
+            let Some(merged) = merging.now_or_never() else {
+                return Ok(false);
+            };
+            self.merging = None;
+            merged?;
+            return Ok(true);
+        }
+        let Some(writer) = &mut self.writer else {
+            return Ok(true);
+        };
+        let segments = self.partition.index.searchable_segment_metas()?;
+        let sizes = segments
+            .iter()
+            .map(|segment| (segment.id(), segment.num_docs()));
+        let left = worth_merging(sizes.collect());
+        if left.is_empty() {
+            return Ok(true);
+        }
+        self.merging = Some(writer.merge(&left));
+        Ok(false)
     }
 
     /// Wait for merges, so that what they made and left is settled.
@@ -245,11 +283,36 @@ impl OpenPartitions {
             .map(|(name, _)| name.clone())
             .collect();
         for name in idle {
-            if let Err(reason) = self.close(&name) {
+            let settled = match self.open.get_mut(&name).map(Open::settle) {
+                None | Some(Ok(true)) => true,
+                Some(Ok(false)) => false,
+                Some(Err(reason)) => {
+                    tracing::warn!(%reason, partition = %name, "an idle partition did not merge");
+                    true
+                }
+            };
+            if settled && let Err(reason) = self.close(&name) {
                 tracing::warn!(%reason, partition = %name, "an idle partition did not close well");
             }
         }
     }
+}
+
+/// What to merge of segments with as many documents: all of them, but for one
+/// that is larger than the others together. Written once more with every few
+/// records, it would cost more than it brings.
+fn worth_merging(mut segments: Vec<(SegmentId, u32)>) -> Vec<SegmentId> {
+    segments.sort_by_key(|(_, documents)| std::cmp::Reverse(*documents));
+    let all: u64 = segments.iter().map(|(_, count)| u64::from(*count)).sum();
+    if let Some((_, largest)) = segments.first()
+        && 2 * u64::from(*largest) > all
+    {
+        segments.remove(0);
+    }
+    if segments.len() <= FEW_SEGMENTS || all > MAX_MERGED {
+        return Vec::new();
+    }
+    segments.into_iter().map(|(id, _)| id).collect()
 }
 
 fn writer_of(partition: &Partition, memory_bytes: usize) -> tantivy::Result<IndexWriter> {
@@ -269,7 +332,7 @@ fn merge_policy() -> LogMergePolicy {
     let mut policy = LogMergePolicy::default();
     policy.set_min_num_segments(8);
     policy.set_min_layer_size(5_000);
-    policy.set_max_docs_before_merge(10_000_000);
+    policy.set_max_docs_before_merge(MAX_MERGED as usize);
     policy.set_del_docs_ratio_before_merge(0.3);
     policy
 }
@@ -277,7 +340,55 @@ fn merge_policy() -> LogMergePolicy {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::documents;
+    use super::super::ids::DocumentId;
     use super::*;
+
+    #[test]
+    fn a_partition_that_is_left_alone_is_merged_before_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(Catalog::open(folder.path()).unwrap());
+        let mut open = OpenPartitions::new(Arc::clone(&catalog), 0);
+        let (_, fields) = super::super::schema::schema();
+        for number in 0..5 {
+            let id = DocumentId::new(&number.to_string());
+            let given = documents::Id::Given(id.clone());
+            let mut document = documents::prepare(b"{}", &fields, given).unwrap().document;
+            document.set_index(&fields, "a-2018.01.24");
+            let index = "a-2018.01.24".into();
+            let partition = open.writing("2018.01.24").unwrap();
+            partition.add(Key { index, id }, document).unwrap();
+            open.commit().unwrap();
+        }
+        let segments = || {
+            let partition = catalog.partition("2018.01.24").unwrap().unwrap();
+            let snapshot = partition.snapshot();
+            assert_eq!(snapshot.searcher.num_docs(), 5);
+            snapshot.searcher.segment_readers().len()
+        };
+        assert_eq!(segments(), 5);
+        while !open.open.is_empty() {
+            open.close_idle(Instant::now() + IDLE);
+            std::thread::yield_now();
+        }
+        assert_eq!(segments(), 1);
+    }
+
+    #[test]
+    fn a_large_segment_is_not_written_again_for_a_few_small_ones() {
+        let some = |sizes: &[u32]| {
+            let named = sizes
+                .iter()
+                .map(|size| (SegmentId::generate_random(), *size));
+            worth_merging(named.collect()).len()
+        };
+        assert_eq!(some(&[]), 0);
+        assert_eq!(some(&[5, 5]), 0);
+        assert_eq!(some(&[5, 5, 5]), 3);
+        assert_eq!(some(&[100, 1, 1]), 0);
+        assert_eq!(some(&[100, 1, 1, 1]), 3);
+        assert_eq!(some(&[9_000_000, 9_000_000, 9_000_000]), 0);
+    }
 
     #[test]
     fn however_many_days_are_written_few_writers_and_few_partitions_are_open() {
