@@ -33,6 +33,11 @@ const MAX_QUEUED: usize = 16;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// How long a commit waits for as many requests as the last one answered:
+/// clients that were answered together write again together, and a commit for
+/// each of them would cost several times as much.
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// How often the thread looks for writers that have nothing to do.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -136,6 +141,8 @@ impl Writer {
             unacknowledged_bytes: 0,
             trouble: Arc::clone(&trouble),
             waiting: Vec::new(),
+            waiting_since: None,
+            answered_last: 0,
             dirty_since: None,
             failure: None,
         };
@@ -249,6 +256,10 @@ struct Worker {
     trouble: Arc<ArcSwapOption<Unavailable>>,
     /// Clients that the next commit answers.
     waiting: Vec<Waiting>,
+    /// When the first of them came.
+    waiting_since: Option<Instant>,
+    /// How many the last commit answered.
+    answered_last: usize,
     dirty_since: Option<Instant>,
     failure: Option<Failure>,
 }
@@ -263,12 +274,7 @@ struct Incoming {
 impl Worker {
     fn run(mut self, commands: &Receiver<(Command, OwnedSemaphorePermit)>) {
         loop {
-            // While clients wait, the commit waits only for what already came.
-            let patience = if self.waiting.is_empty() {
-                self.next_wake()
-            } else {
-                Duration::ZERO
-            };
+            let patience = self.patience();
             match commands.recv_timeout(patience) {
                 Ok((command, permit)) => {
                     self.handle(command);
@@ -291,6 +297,19 @@ impl Worker {
             self.open.close_idle(now);
         }
         self.commit();
+    }
+
+    /// How long to wait for the next command. While clients wait, the commit
+    /// waits only for what already came, and for those who came with them.
+    fn patience(&self) -> Duration {
+        let Some(since) = self.waiting_since else {
+            return self.next_wake();
+        };
+        if self.waiting.len() < self.answered_last {
+            GATHERING.saturating_sub(since.elapsed())
+        } else {
+            Duration::ZERO
+        }
     }
 
     fn next_wake(&self) -> Duration {
@@ -327,8 +346,7 @@ impl Worker {
             }
             Command::Write(operations, reply) => match self.write(operations) {
                 Ok(outcomes) => {
-                    self.waiting
-                        .push(Box::new(|result| answer(reply, result.map(|()| outcomes))));
+                    self.wait(Box::new(|result| answer(reply, result.map(|()| outcomes))));
                 }
                 Err(reason) => {
                     self.fail(reason.clone());
@@ -343,9 +361,14 @@ impl Worker {
                 answer(reply, result);
             }
             Command::Refresh(reply) => {
-                self.waiting.push(Box::new(|result| answer(reply, result)));
+                self.wait(Box::new(|result| answer(reply, result)));
             }
         }
+    }
+
+    fn wait(&mut self, waiting: Waiting) {
+        self.waiting_since.get_or_insert_with(Instant::now);
+        self.waiting.push(waiting);
     }
 
     fn bulk(&mut self, batch: Batch) -> Result<(), Unavailable> {
@@ -522,6 +545,8 @@ impl Worker {
             self.durable
                 .advance(batch.position.partition, batch.position.next);
         }
+        self.answered_last = self.waiting.len();
+        self.waiting_since = None;
         for answer in self.waiting.drain(..) {
             answer(Ok(()));
         }
@@ -535,6 +560,7 @@ impl Worker {
         tracing::error!(%reason, "the store cannot write");
         self.open.abandon();
         self.dirty_since = None;
+        self.waiting_since = None;
         for answer in self.waiting.drain(..) {
             answer(Err(reason.clone()));
         }
