@@ -294,19 +294,20 @@ impl Collector<'_> {
             return Ok(!self.is_late());
         }
 
+        if part.everything && wanted.only_aggregates() && !segment.has_deletes() {
+            return self.aggregate_all(visit, part, weights);
+        }
+
+        let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
         if enter
             && wanted.goes_by_strips()
+            && self.left_to_count() < u64::from(docs.scorer.size_hint())
             && let Some((column, descending)) = wanted.order.leading()
             && let Some(strips) = part.snapshot.strips(visit.place.ordinal, column)
             && strips.len() > FIRST_STRIPS
         {
             return self.visit_strips(visit, segment, weights, &Leading::new(strips, descending));
         }
-        if part.everything && wanted.only_aggregates() && !segment.has_deletes() {
-            return self.aggregate_all(visit, part, weights);
-        }
-
-        let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
         let places = wanted.places();
         if let Some(first) = places {
             docs.begin_at(first - visit.place.position);
@@ -468,6 +469,15 @@ impl Collector<'_> {
 
     fn is_counting(&self) -> bool {
         !self.counted_enough()
+    }
+
+    /// How many hits more are counted. A segment with fewer is visited from one
+    /// end to the other, as all of them are looked at in any case.
+    fn left_to_count(&self) -> u64 {
+        let end = self.wanted.count_up_to;
+        end.map_or(u64::MAX, |limit| {
+            limit.saturating_add(1).saturating_sub(self.found.total)
+        })
     }
 
     /// Aggregate all documents of a segment, strip by strip.
