@@ -190,9 +190,10 @@ impl Contender {
     /// as its index. The embedded store has no other place than its index.
     pub(crate) async fn flush(&self) {
         if matches!(self.running, Running::Engine(_)) {
-            self.door
-                .json(&format!("/{INDICES}/_flush"), &json!({}))
-                .await;
+            let path = format!("/{INDICES}/_flush");
+            let request = self.door.post(&path, "application/json", String::new());
+            let status = request.send().await.expect("the engine answers").status();
+            assert!(status.is_success(), "{path}: {status}");
         }
     }
 

@@ -80,10 +80,12 @@ async fn main() {
             }
         };
         indexing.push(index(&arguments, &contender, &corpus).await);
+        eprintln!("{name}: indexed");
         contender.merge_to_one_segment().await;
         for class in &classes {
             searching.push(search(&contender, class).await);
         }
+        eprintln!("{}", report::table_of_searches(&indexing, &searching));
     }
     println!("{}", report::table_of_indexing(&indexing));
     println!("{}", report::table_of_searches(&indexing, &searching));
