@@ -60,6 +60,13 @@ for name in "$@"; do
       >"$module/plugin-descriptor.properties"
     rm -r "$module/META-INF"
   fi
+  if [[ $name == elasticsearch-9.* ]]; then
+    # Its best_compression is zstd, through a native library that the jars do not hold.
+    zstd=$(ldconfig -p | sed -n 's/.*libzstd\.so\.1 .*=> //p' | head -1)
+    [ -n "$zstd" ] || { echo "$name: libzstd.so.1 is missing; run: sudo apt-get install -y libzstd1" >&2; exit 1; }
+    mkdir -p "$engine/native"
+    ln -s "$zstd" "$engine/native/libzstd.so"
+  fi
   "$jdk/bin/javac" --release "$release" -Xlint:-options -cp "$engine/lib/*" -d "$engine/start" \
     "$sources/start/$start/Start.java"
   touch "$done"

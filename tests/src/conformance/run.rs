@@ -22,9 +22,19 @@ const FIND_UP_TO: u64 = 100;
 #[derive(Debug)]
 pub struct Runner {
     target: Arc<Target>,
-    /// The documents that are there: `None` before the first, and after a case
-    /// that changes them.
-    present: Mutex<Option<Vec<Value>>>,
+    /// The documents that are there.
+    present: Mutex<Present>,
+}
+
+/// The documents of a target.
+#[derive(Debug)]
+enum Present {
+    /// Unknown: nothing was made yet, or a case changed them.
+    Unknown,
+    /// These.
+    Documents(Vec<Value>),
+    /// They could not be made, for this reason: no later case tries again.
+    Broken(String),
 }
 
 /// An answer, as far as scenarios look.
@@ -41,17 +51,17 @@ impl Runner {
     pub fn new(target: Arc<Target>) -> Self {
         Self {
             target,
-            present: Mutex::new(None),
+            present: Mutex::new(Present::Unknown),
         }
     }
 
     /// Make the documents of the file and run the case.
     ///
     /// # Errors
-    /// What was not as the scenario says.
+    /// What was not as the scenario says, or why the documents were not made.
     ///
     /// # Panics
-    /// When the target cannot be reached or does not take the documents.
+    /// When the target does not start.
     pub fn run(&self, scenarios: &Scenarios, case: &Case) -> Result<(), String> {
         let mut documents = scenarios.data.as_deref().map(data).unwrap_or_default();
         documents.extend_from_slice(&scenarios.documents);
@@ -59,17 +69,18 @@ impl Runner {
         // A case that failed on its way may have left anything behind.
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         RUNTIME.block_on(async {
-            if present.as_ref() != Some(&documents) {
-                *present = None;
-                if self.target.spec.is_some() {
-                    self.put_template(running).await;
-                }
-                remove_indices(running).await;
-                self.put_documents(running, &documents).await;
-                *present = Some(documents);
+            let made = match &*present {
+                Present::Broken(reason) => return Err(reason.clone()),
+                Present::Documents(made) => *made == documents,
+                Present::Unknown => false,
+            };
+            *present = Present::Unknown;
+            if !made && let Err(reason) = self.make(running, &documents).await {
+                *present = Present::Broken(format!("the documents were not made: {reason}"));
+                return Err(reason);
             }
-            if case.changes {
-                *present = None;
+            if !case.changes {
+                *present = Present::Documents(documents);
             }
             let mut kept = BTreeMap::new();
             for step in case.steps() {
@@ -79,17 +90,17 @@ impl Runner {
         })
     }
 
-    async fn put_template(&self, running: &Running) {
-        let version = self.target.spec.expect("asked before").template();
-        let template = mscp_log_core::template::index_template(version);
-        let request = running.request(Method::PUT, version.path()).json(&template);
-        let answer = answer(request).await;
-        assert_eq!(answer.status, 200, "the template: {}", answer.text);
-    }
-
-    async fn put_documents(&self, running: &Running, documents: &[Value]) {
+    /// Remove every index and make `documents` under the project's template.
+    async fn make(&self, running: &Running, documents: &[Value]) -> Result<(), String> {
+        if let Some(spec) = self.target.spec {
+            let version = spec.template();
+            let template = mscp_log_core::template::index_template(version);
+            let request = running.request(Method::PUT, version.path());
+            done(request.json(&template)).await?;
+        }
+        remove_indices(running).await?;
         if documents.is_empty() {
-            return;
+            return Ok(());
         }
         let mut body = String::new();
         for document in documents {
@@ -107,12 +118,12 @@ impl Runner {
             .request(Method::POST, "/_bulk?refresh=true")
             .header("content-type", "application/x-ndjson")
             .body(body);
-        let answer = answer(request).await;
-        let taken = answer
-            .body
-            .as_ref()
-            .is_some_and(|body| body["errors"] == false);
-        assert!(taken, "the documents: {}", answer.text);
+        let answer = done(request).await?;
+        if answer["errors"] == false {
+            Ok(())
+        } else {
+            Err(answer.to_string())
+        }
     }
 
     /// Elasticsearch 6 has a type in the path of a document; ours is `doc`,
@@ -130,7 +141,9 @@ impl Runner {
         kept: &mut BTreeMap<String, String>,
     ) -> Result<(), String> {
         let (request, line) = self.request(running, step, kept);
-        let answer = answer(request).await;
+        let answer = answer(request)
+            .await
+            .map_err(|cut| format!("{line}\n  {cut}"))?;
         let mut wrong = Vec::new();
         if self.target.spec.is_none() && case.embedded == Some(Embedded::Refused) {
             if answer.status != 400 {
@@ -270,10 +283,8 @@ fn hit_ids(body: Option<&Value>) -> Vec<String> {
         .collect()
 }
 
-async fn remove_indices(running: &Running) {
-    let listed = answer(running.request(Method::GET, "/_cat/indices?format=json&h=index")).await;
-    assert_eq!(listed.status, 200, "the indices: {}", listed.text);
-    let indices = listed.body.unwrap_or_default();
+async fn remove_indices(running: &Running) -> Result<(), String> {
+    let indices = done(running.request(Method::GET, "/_cat/indices?format=json&h=index")).await?;
     let names: Vec<_> = indices
         .as_array()
         .into_iter()
@@ -281,23 +292,33 @@ async fn remove_indices(running: &Running) {
         .filter_map(|row| row["index"].as_str())
         .collect();
     if !names.is_empty() {
-        let path = format!("/{}", names.join(","));
-        let removed = answer(running.request(Method::DELETE, &path)).await;
-        assert_eq!(removed.status, 200, "removing: {}", removed.text);
+        done(running.request(Method::DELETE, &format!("/{}", names.join(",")))).await?;
+    }
+    Ok(())
+}
+
+/// The body of an answer that says 200.
+async fn done(request: reqwest::RequestBuilder) -> Result<Value, String> {
+    let answer = answer(request).await?;
+    if answer.status == 200 {
+        Ok(answer.body.unwrap_or_default())
+    } else {
+        Err(format!("{}: {}", answer.status, answer.text))
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.expect("the target can be reached");
+async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, String> {
+    let cut = |error: reqwest::Error| format!("no whole answer: {error:?}");
+    let response = request.send().await.map_err(cut)?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let text = response.text().await.expect("the answer is whole");
-    Answer {
+    let text = response.text().await.map_err(cut)?;
+    Ok(Answer {
         status,
         headers,
         body: serde_json::from_str(&text).ok(),
         text,
-    }
+    })
 }
 
 /// `text` with what earlier steps kept in place of `${name}`.

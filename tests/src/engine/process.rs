@@ -156,6 +156,13 @@ impl Engine {
         command
             .args(&self.flags)
             .arg(format!("-Dmodules={}", jars.join("modules").display()))
+            // Read by Elasticsearch 9 alone: the system's zstd is there, its
+            // own library for vectors is not published.
+            .arg(format!(
+                "-Des.nativelibs.path={}",
+                jars.join("native").display()
+            ))
+            .arg("-Dorg.elasticsearch.nativeaccess.enableVectorLibrary=false")
             .arg("-cp")
             .arg(format!("{0}/start:{0}/lib/*", jars.display()))
             .arg("Start");
