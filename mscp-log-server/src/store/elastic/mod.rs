@@ -215,3 +215,6 @@ impl Store for ElasticStore {
         self.pass(request).await
     }
 }
+
+#[cfg(test)]
+mod tests;
