@@ -254,7 +254,10 @@ impl Scene {
     }
 
     /// Put the administrator's own template over ours, for this trial's indices.
-    async fn put_template(&self, version: Version, properties: Value) {
+    async fn put_template(&self, version: Version, mut properties: Value) {
+        // What is read back is sorted by these; composable templates are not merged.
+        properties["event_id"] = json!({"type": "keyword"});
+        properties["realtime_us"] = json!({"type": "long"});
         let patterns = [self.indices()];
         let mappings = json!({"dynamic": false, "properties": properties});
         let (path, body) = match version {
