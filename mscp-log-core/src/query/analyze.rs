@@ -1,12 +1,16 @@
 //! Text into words, as Elasticsearch's `standard` analyzer does: words by
-//! UAX #29, in lower case, none longer than 255 UTF-16 units.
+//! UAX #29 and emoji by UTS #51, in lower case, none longer than 255 UTF-16
+//! units.
 //!
 //! Indexing, searching and highlighting must all cut text in the same places,
-//! so this is the only place where it is cut.
+//! so this is the only place where it is cut. The rules are those of Lucene's
+//! `StandardTokenizer`; its longest match wins.
+
+mod classes;
 
 use std::borrow::Cow;
 
-use unicode_segmentation::{UWordBoundIndices, UnicodeSegmentation};
+use classes::{Class, class};
 
 /// The longest token in UTF-16 units; what is longer is cut in pieces of this
 /// length (`max_token_length` of the `standard` tokenizer).
@@ -23,6 +27,46 @@ pub struct Token<'a> {
     pub end: usize,
     /// How many words stand before it.
     pub position: usize,
+    /// What it is made of.
+    pub kind: TokenKind,
+}
+
+/// What a token is made of, as `_analyze` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// Letters, also with digits.
+    Alphanum,
+    /// Digits.
+    Num,
+    /// A run of Thai, Lao, Myanmar, Khmer and their like.
+    SoutheastAsian,
+    /// One ideograph.
+    Ideographic,
+    /// One character of Hiragana.
+    Hiragana,
+    /// Katakana.
+    Katakana,
+    /// Hangul.
+    Hangul,
+    /// A pictograph with what belongs to it.
+    Emoji,
+}
+
+impl TokenKind {
+    /// As `_analyze` writes it: `<ALPHANUM>`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alphanum => "<ALPHANUM>",
+            Self::Num => "<NUM>",
+            Self::SoutheastAsian => "<SOUTHEAST_ASIAN>",
+            Self::Ideographic => "<IDEOGRAPHIC>",
+            Self::Hiragana => "<HIRAGANA>",
+            Self::Katakana => "<KATAKANA>",
+            Self::Hangul => "<HANGUL>",
+            Self::Emoji => "<EMOJI>",
+        }
+    }
 }
 
 /// The words of `text` in order.
@@ -36,110 +80,300 @@ pub struct Token<'a> {
 pub fn tokens(text: &str) -> Tokens<'_> {
     Tokens {
         text,
-        bounds: text.split_word_bound_indices(),
-        pending: None,
-        rest: 0..0,
+        place: 0,
         position: 0,
     }
 }
 
 /// The words of a text; see [`tokens`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Tokens<'a> {
     text: &'a str,
-    bounds: UWordBoundIndices<'a>,
-    /// A segment that was looked at to see where a run of South East Asian
-    /// letters ends, and is not part of it.
-    pending: Option<(usize, &'a str)>,
-    /// What is left of a word that is longer than a token may be.
-    rest: std::ops::Range<usize>,
+    place: usize,
     position: usize,
-}
-
-impl std::fmt::Debug for Tokens<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokens")
-            .field("position", &self.position)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        while self.rest.is_empty() {
-            let (start, segment) = self.pending.take().or_else(|| self.bounds.next())?;
-            let first = segment.chars().next()?;
-            if is_complex_context(first) {
-                self.rest = start..self.end_of_run(start + segment.len());
-            } else if is_word(segment) {
-                self.rest = start..start + segment.len();
-            }
+        loop {
+            let rest = &self.text[self.place..];
+            let first = rest.chars().next()?;
+            let Some((length, kind)) = token_at_start(rest) else {
+                self.place += first.len_utf8();
+                continue;
+            };
+            let start = self.place;
+            self.place += length;
+            let position = self.position;
+            self.position += 1;
+            return Some(Token {
+                text: lower_case(&self.text[start..self.place]),
+                start,
+                end: self.place,
+                position,
+                kind,
+            });
         }
-        let start = self.rest.start;
-        let end = start + piece_length(&self.text[self.rest.clone()]);
-        self.rest.start = end;
-        let position = self.position;
-        self.position += 1;
-        Some(Token {
-            text: lower_case(&self.text[start..end]),
-            start,
-            end,
-            position,
-        })
     }
 }
 
-impl Tokens<'_> {
-    /// Where the run of South East Asian letters that reaches to `end` ends.
-    /// UAX #29 breaks between them, as finding words there takes a
-    /// dictionary; the `standard` tokenizer keeps the run whole.
-    fn end_of_run(&mut self, mut end: usize) -> usize {
-        for (start, segment) in self.bounds.by_ref() {
-            if !segment.starts_with(is_complex_context) {
-                self.pending = Some((start, segment));
-                break;
-            }
-            end = start + segment.len();
+/// The bytes and the kind of the token that `text` begins with.
+fn token_at_start(text: &str) -> Option<(usize, TokenKind)> {
+    let found = longest(text)?;
+    if found.0 <= MAX_TOKEN_LENGTH {
+        return Some(found);
+    }
+    // The tokenizer sees no more than this at once.
+    let window = &text[..units_end(text, MAX_TOKEN_LENGTH)];
+    if found.0 <= window.len() {
+        return Some(found);
+    }
+    longest(window)
+}
+
+/// The byte behind the first `units` UTF-16 units of `text`, or less where
+/// that is within a character.
+fn units_end(text: &str, units: usize) -> usize {
+    let mut left = units;
+    for (place, character) in text.char_indices() {
+        match left.checked_sub(character.len_utf16()) {
+            Some(rest) => left = rest,
+            None => return place,
         }
+    }
+    text.len()
+}
+
+/// The longest match of the rules; of two as long, that of the first rule.
+fn longest(text: &str) -> Option<(usize, TokenKind)> {
+    let first = text.chars().next()?;
+    let own = class(first);
+    let plain = match own {
+        Some(Class::Han) => Some((skip_marks(text, first.len_utf8()), TokenKind::Ideographic)),
+        Some(Class::Hiragana) => Some((skip_marks(text, first.len_utf8()), TokenKind::Hiragana)),
+        Some(Class::Complex | Class::ComplexExtend) => {
+            Some((complex_run(text), TokenKind::SoutheastAsian))
+        }
+        Some(Class::Numeric | Class::Katakana | Class::ExtendNumLet) => word(text),
+        own if is_letter(own) => word(text),
+        _ => None,
+    };
+    let emoji = emoji(text, first, own).map(|end| (end, TokenKind::Emoji));
+    match (emoji, plain) {
+        (Some(emoji), Some(plain)) if plain.0 > emoji.0 => Some(plain),
+        (Some(emoji), _) => Some(emoji),
+        (None, plain) => plain,
+    }
+}
+
+/// Whether `character` belongs to what stands before it (WB4).
+fn is_mark(character: char) -> bool {
+    matches!(
+        class(character),
+        Some(Class::Extend | Class::ComplexExtend | Class::EmojiModifier)
+    )
+}
+
+/// The place behind the marks at `place`.
+fn skip_marks(text: &str, place: usize) -> usize {
+    let marks = text[place..].chars().take_while(|c| is_mark(*c));
+    place + marks.map(char::len_utf8).sum::<usize>()
+}
+
+fn complex_run(text: &str) -> usize {
+    let mut end = 0;
+    for character in text.chars() {
+        let belongs = matches!(
+            class(character),
+            Some(Class::Complex | Class::ComplexExtend)
+        ) || (end > 0 && is_mark(character));
+        if !belongs {
+            break;
+        }
+        end += character.len_utf8();
+    }
+    end
+}
+
+/// What stands at `place` without its marks, and the place behind both.
+fn unit(text: &str, place: usize) -> Option<(char, Option<Class>, usize)> {
+    let character = text[place..].chars().next()?;
+    let end = place + character.len_utf8();
+    let next = text.as_bytes().get(end);
+    // No mark is ASCII.
+    let end = if next.is_none_or(u8::is_ascii) {
         end
-    }
+    } else {
+        skip_marks(text, end)
+    };
+    Some((character, class(character), end))
 }
 
-/// The bytes of the first token of a word, all of it as a rule.
-fn piece_length(word: &str) -> usize {
-    if word.len() <= MAX_TOKEN_LENGTH {
-        return word.len();
-    }
-    let mut units = 0;
-    for (place, character) in word.char_indices() {
-        units += character.len_utf16();
-        if units > MAX_TOKEN_LENGTH {
-            return place;
-        }
-    }
-    word.len()
+fn is_letter(class: Option<Class>) -> bool {
+    matches!(
+        class,
+        Some(Class::Letter | Class::EmojiLetter | Class::Hebrew | Class::Hangul)
+    )
 }
 
-fn is_word(segment: &str) -> bool {
-    segment
-        .chars()
-        .any(|character| character.is_alphanumeric() || is_pictograph(character))
+/// Letters, digits and Katakana with what joins them (WB5 to WB13b).
+fn word(text: &str) -> Option<(usize, TokenKind)> {
+    let mut end = 0;
+    let mut before: Option<Class> = None;
+    let (mut letters, mut hangul, mut digits, mut katakana, mut joined) =
+        (false, false, false, false, false);
+    while let Some((character, own, behind)) = unit(text, end) {
+        let next = || unit(text, behind).and_then(|(_, class, _)| class);
+        // Where letters and digits may go on.
+        let open = is_letter(before)
+            || matches!(
+                before,
+                None | Some(Class::Numeric | Class::ExtendNumLet | Class::MidNumLet)
+            );
+        before = match own {
+            Some(Class::ExtendNumLet) => {
+                joined = true;
+                own
+            }
+            Some(Class::Numeric) if open => {
+                digits = true;
+                own
+            }
+            Some(Class::Katakana)
+                if matches!(before, None | Some(Class::Katakana | Class::ExtendNumLet)) =>
+            {
+                katakana = true;
+                own
+            }
+            class if is_letter(class) && open => {
+                hangul |= class == Some(Class::Hangul);
+                letters |= class != Some(Class::Hangul);
+                own
+            }
+            // WB6, WB7: a sign between letters.
+            Some(Class::MidLetter | Class::MidNumLet) if is_letter(before) && is_letter(next()) => {
+                joined = true;
+                before
+            }
+            // WB11, WB12: a sign between digits.
+            Some(Class::MidNum | Class::MidNumLet)
+                if before == Some(Class::Numeric) && next() == Some(Class::Numeric) =>
+            {
+                before
+            }
+            // WB7a: the sign that stands for letters that were left out.
+            _ if character == '\'' && before == Some(Class::Hebrew) => {
+                joined = true;
+                Some(Class::MidNumLet)
+            }
+            // WB7b, WB7c: the sign of an abbreviation.
+            _ if character == '"' && before == Some(Class::Hebrew) && next() == before => {
+                joined = true;
+                before
+            }
+            _ => break,
+        };
+        end = behind;
+    }
+    let kind = match (letters, hangul, digits, katakana) {
+        (false, false, false, false) => return None,
+        (false, false, true, false) => TokenKind::Num,
+        (false, true, false, false) if !joined => TokenKind::Hangul,
+        (false, false, false, true) if !joined => TokenKind::Katakana,
+        _ => TokenKind::Alphanum,
+    };
+    Some((end, kind))
 }
 
-/// Signs that are words by themselves: emoji and the letters of flags.
+const ZERO_WIDTH_JOINER: char = '\u{200D}';
+const EMOJI_PRESENTATION: char = '\u{FE0F}';
+const TEXT_PRESENTATION: char = '\u{FE0E}';
+const KEY_CAP: char = '\u{20E3}';
+
 fn is_pictograph(character: char) -> bool {
-    matches!(character, '\u{1F1E6}'..='\u{1F1FF}' | '\u{1F300}'..='\u{1FAFF}' | '\u{2600}'..='\u{27BF}')
+    matches!(
+        class(character),
+        Some(Class::Emoji | Class::EmojiLetter | Class::EmojiModifier)
+    )
 }
 
-/// Letters of Thai, Lao, Myanmar and Khmer (line break class SA).
-fn is_complex_context(character: char) -> bool {
-    matches!(character,
-        '\u{0E01}'..='\u{0E3A}' | '\u{0E40}'..='\u{0E4E}'
-        | '\u{0E81}'..='\u{0ECD}' | '\u{0EDC}'..='\u{0EDF}'
-        | '\u{1000}'..='\u{103F}' | '\u{1050}'..='\u{108F}' | '\u{109A}'..='\u{109F}'
-        | '\u{1780}'..='\u{17D3}' | '\u{17D7}' | '\u{17DC}'..='\u{17DD}')
+fn is_regional(character: char) -> bool {
+    matches!(character, '\u{1F1E6}'..='\u{1F1FF}')
+}
+
+/// The marks at `place` but the two that choose a presentation.
+fn skip_plain_marks(text: &str, place: usize) -> usize {
+    let plain = |c: &char| is_mark(*c) && !matches!(*c, EMOJI_PRESENTATION | TEXT_PRESENTATION);
+    let marks = text[place..].chars().take_while(plain);
+    place + marks.map(char::len_utf8).sum::<usize>()
+}
+
+/// A flag, a key, or pictographs that are joined.
+fn emoji(text: &str, first: char, own: Option<Class>) -> Option<usize> {
+    if is_regional(first) {
+        let middle = skip_marks(text, first.len_utf8());
+        let second = text[middle..].chars().next().filter(|c| is_regional(*c))?;
+        return Some(skip_marks(text, middle + second.len_utf8()));
+    }
+    if matches!(first, '0'..='9' | '#' | '*') {
+        return key(text, first.len_utf8());
+    }
+    let joiners = text.chars().take_while(|c| *c == ZERO_WIDTH_JOINER).count();
+    let mut end = joiners * ZERO_WIDTH_JOINER.len_utf8();
+    if joiners == 0
+        && !matches!(
+            own,
+            Some(Class::Emoji | Class::EmojiLetter | Class::EmojiModifier)
+        )
+    {
+        return None;
+    }
+    loop {
+        let pictograph = text[end..].chars().next().filter(|c| is_pictograph(*c))?;
+        let is_modifier = class(pictograph) == Some(Class::EmojiModifier);
+        if is_modifier && end > 0 {
+            return None;
+        }
+        end = skip_plain_marks(text, end + pictograph.len_utf8());
+        if !is_modifier && text[end..].starts_with(EMOJI_PRESENTATION) {
+            end += EMOJI_PRESENTATION.len_utf8();
+        }
+        // Marks take joiners with them; behind a presentation they stand alone.
+        let behind = text[end..].trim_start_matches(ZERO_WIDTH_JOINER);
+        let is_joined = text[..end].ends_with(ZERO_WIDTH_JOINER) || behind.len() < text.len() - end;
+        if !is_joined || !behind.starts_with(is_pictograph) {
+            return Some(end);
+        }
+        end = text.len() - behind.len();
+    }
+}
+
+/// A digit, `#` or `*` in a key, where `place` is behind it.
+fn key(text: &str, place: usize) -> Option<usize> {
+    if text.as_bytes().get(place).is_none_or(u8::is_ascii) {
+        return None;
+    }
+    let mut end = None;
+    let mut before = skip_before_key(text, place);
+    if text[before..].starts_with(EMOJI_PRESENTATION) {
+        before += EMOJI_PRESENTATION.len_utf8();
+    }
+    if text[before..].starts_with(KEY_CAP) {
+        end = Some(skip_plain_marks(text, before + KEY_CAP.len_utf8()));
+    }
+    end
+}
+
+/// The marks at `place` that may stand before a key's frame.
+fn skip_before_key(text: &str, place: usize) -> usize {
+    let plain = skip_plain_marks(text, place);
+    // The frame is a mark itself: the last one may be it.
+    match text[place..plain].rfind(KEY_CAP) {
+        Some(frame) => place + frame,
+        None => plain,
+    }
 }
 
 /// Each character alone, as Lucene does: `İ` becomes `i`, `Σ` always `σ`.
