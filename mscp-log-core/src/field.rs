@@ -11,7 +11,7 @@ pub enum FieldType {
     Date,
     /// A signed 64-bit number.
     Long,
-    /// One term, compared byte by byte; longer than 32,766 bytes is not indexed.
+    /// One term, compared byte by byte; longer than 8,191 UTF-16 units is not indexed.
     Keyword,
     /// Words, as the `standard` analyzer (UAX #29) finds them.
     Text,

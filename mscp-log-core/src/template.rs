@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::field::{FIELDS, FieldType};
 
-/// Longer keywords are kept and not indexed: Lucene takes terms of up to
-/// 32,766 bytes, and a character has at most four.
-const IGNORE_ABOVE: u32 = 8_191;
+/// Keywords of more UTF-16 units are kept and not indexed: Lucene takes terms
+/// of up to 32,766 bytes, and a character has at most four.
+pub const IGNORE_ABOVE: usize = 8_191;
 
 /// The type that every document of Elasticsearch 6 has. Before 6.2 no type's
 /// name may begin with an underscore, so it is not `_doc`.

@@ -293,7 +293,8 @@ fn query_string() -> BoxedStrategy<QueryString> {
                     ..QueryString::default()
                 };
                 query_string_tree(&mut text).ok()?;
-                Some(text)
+                let readable = !matches!(text.tree, super::lucene::Node::Unreadable(_));
+                readable.then_some(text)
             },
         )
         .boxed()

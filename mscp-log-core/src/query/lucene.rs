@@ -74,6 +74,10 @@ pub enum Node {
     },
     /// `*:*`
     All,
+    /// A text that is none of this syntax, with what is wrong with it. It is
+    /// no error of the body: an engine says so when it searches, so that what
+    /// is wrong with the rest, or an index that is missing, is said first.
+    Unreadable(String),
     /// Clauses as Lucene's classic parser combines them. Where all are
     /// `MustNot`, everything but those matches.
     Bool(Vec<(Occur, Node)>),

@@ -9,6 +9,8 @@ const MAX_DEPTH: usize = 30;
 /// How deep the tree may be. Each change between `+` and `|` nests what stands
 /// before it, and whatever goes through a tree calls itself that often.
 const MAX_HEIGHT: usize = 100;
+/// The most edits of a word that is fuzzy; Lucene knows no more.
+const MAX_EDITS: u32 = 2;
 /// How many clauses one text may have (`indices.query.bool.max_clause_count`).
 const MAX_CLAUSES: usize = 1_024;
 
@@ -290,14 +292,17 @@ impl Parser {
                 }
                 '"' => {
                     self.place += 1;
-                    let slop = if self.flags.has(NEAR) {
-                        self.tilde(end)
-                    } else {
-                        None
-                    };
-                    let slop = slop
-                        .filter(|digits| !digits.is_empty())
-                        .and_then(|digits| digits.parse::<u32>().ok());
+                    let mut slop = None;
+                    if self.flags.has(NEAR)
+                        && self.place < end
+                        && self.characters[self.place] == '~'
+                    {
+                        if self.place + 1 < end {
+                            slop = Some(self.edits(end));
+                        }
+                        // Lucene passes over whatever ends the number, too.
+                        self.place = (self.place + 1).min(end);
+                    }
                     return (!text.is_empty()).then_some(Node::Phrase {
                         field: None,
                         text,
@@ -313,21 +318,20 @@ impl Parser {
         None
     }
 
-    /// `~2` here, if it ends a word.
-    fn tilde(&mut self, end: usize) -> Option<String> {
-        if self.place >= end || self.characters[self.place] != '~' {
-            return None;
+    /// The number behind the `~` here: 2 where there is nothing, 0 where there
+    /// is no number.
+    fn edits(&mut self, end: usize) -> u32 {
+        let start = self.place + 1;
+        self.place = start;
+        while self.place < end && !self.ends_word(self.characters[self.place]) {
+            self.place += 1;
         }
-        let mut place = self.place + 1;
-        while place < end && self.characters[place].is_ascii_digit() {
-            place += 1;
+        if self.place == start {
+            return 2;
         }
-        if place < end && !self.ends_word(self.characters[place]) {
-            return None;
-        }
-        let digits = self.characters[self.place + 1..place].iter().collect();
-        self.place = place;
-        Some(digits)
+        let written: String = self.characters[start..self.place].iter().collect();
+        let number = written.parse::<i32>().unwrap_or(0);
+        u32::try_from(number).unwrap_or(0)
     }
 
     fn word(&mut self, end: usize) -> Option<Node> {
@@ -347,21 +351,14 @@ impl Parser {
             if self.ends_word(character) {
                 break;
             }
-            if character == '~'
-                && !text.is_empty()
-                && self.flags.has(FUZZY)
-                && let Some(distance) = self.tilde(end)
-            {
-                let digits = distance.trim_start_matches('0');
-                let distance = match (distance.is_empty(), digits.is_empty()) {
-                    (true, _) => None,
-                    (false, true) => Some(Number("0".to_owned())),
-                    (false, false) => Some(Number(digits.to_owned())),
-                };
-                return Some(Node::Fuzzy {
-                    field: None,
-                    text,
-                    distance,
+            if character == '~' && !text.is_empty() && self.flags.has(FUZZY) {
+                return Some(match self.edits(end) {
+                    0 => Node::Word { field: None, text },
+                    edits => Node::Fuzzy {
+                        field: None,
+                        text,
+                        distance: Some(Number(edits.min(MAX_EDITS).to_string())),
+                    },
                 });
             }
             is_prefix = character == '*' && !text.is_empty() && self.flags.has(PREFIX);

@@ -92,6 +92,7 @@ impl Reader<'_> {
             Clause::Wildcard(inner) => {
                 let ignore_case = inner.case_insensitive == Some(true);
                 let compiled = text_of(&inner.value)
+                    .filter(|text| !text.is_empty())
                     .and_then(|text| compile(&wildcard::to_regex(&text, ignore_case)));
                 compiled.is_some_and(|compiled| {
                     self.by_text(inner, |_, _, text| compiled.is_match(text))
@@ -161,7 +162,8 @@ impl Reader<'_> {
             .map_or(0, |spec| minimum(spec, inner.should.len()));
         let clauses =
             inner.must.len() + inner.filter.len() + inner.should.len() + inner.must_not.len();
-        clauses == 0 || found >= naturally.max(wanted)
+        // Where nothing is required or optional, nothing is asked of what is optional.
+        clauses == inner.must_not.len() || found >= naturally.max(wanted)
     }
 
     /// The values of a field of the mapping, or of metadata.
@@ -381,6 +383,10 @@ impl Reader<'_> {
             return inner.zero_terms_query.as_deref() == Some("all");
         }
         let last = asked.len() - 1;
+        let goes_on = tokens(&text)
+            .last()
+            .is_some_and(|token| token.end == text.len());
+        let last_is_prefix = last_is_prefix && goes_on;
         let is_there = |place: usize, word: &str| {
             any_text(&values, |held| {
                 if last_is_prefix && place == last {
@@ -529,7 +535,7 @@ impl Reader<'_> {
             }
         };
         match node {
-            Node::Empty => Some(false),
+            Node::Empty | Node::Unreadable(_) => Some(false),
             Node::All => Some(true),
             Node::Exists { field } => Some(self.exists(field)),
             Node::Boost(inner, _) => self.node(inner, scope),

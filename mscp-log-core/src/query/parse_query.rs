@@ -451,7 +451,6 @@ fn term(
 }
 
 fn regexp(body: Value, common: &mut Common) -> Result<Clause> {
-    let at = body.at;
     let (mut flags, mut states) = (None, None);
     let term = term("regexp", body, common, &mut |name, value| {
         match name {
@@ -461,10 +460,6 @@ fn regexp(body: Value, common: &mut Common) -> Result<Clause> {
         }
         Ok(None)
     })?;
-    if let Scalar::String(expression) = &term.value {
-        super::regexp::to_regex(expression, false)
-            .map_err(|reason| QueryError::argument(reason).at(at))?;
-    }
     Ok(Clause::Regexp {
         term,
         flags,
@@ -665,12 +660,7 @@ pub(super) fn query_string_tree(found: &mut QueryString) -> Result<()> {
                 .as_deref()
                 .is_none_or(|field| field == "*"),
     };
-    found.tree = lucene::parse(&found.query, settings).map_err(|reason| {
-        QueryError::of_kind(
-            "query_shard_exception",
-            format!("Failed to parse query [{}]: {reason}", found.query),
-        )
-    })?;
+    found.tree = lucene::parse(&found.query, settings).unwrap_or_else(lucene::Node::Unreadable);
     Ok(())
 }
 

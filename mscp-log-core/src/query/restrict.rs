@@ -271,6 +271,10 @@ fn check_query_string(inner: &QueryString) -> Result<(), Refused> {
 fn check_node(node: &Node) -> Result<(), Refused> {
     match node {
         Node::Empty | Node::All => Ok(()),
+        Node::Unreadable(reason) => Err(Refused::Wrong(QueryError::of_kind(
+            "query_shard_exception",
+            format!("Failed to parse query: {reason}"),
+        ))),
         Node::Word { field, .. }
         | Node::Phrase { field, .. }
         | Node::Prefix { field, .. }

@@ -169,10 +169,6 @@ fn what_the_tree_cannot_say_is_refused_as_elasticsearch_would() {
             "illegal_argument_exception",
         ),
         (
-            r#"{"query":{"query_string":{"query":"(a"}}}"#,
-            "query_shard_exception",
-        ),
-        (
             r#"{"query":{"bool":{"nonsense":[]}}}"#,
             "x_content_parse_exception",
         ),
@@ -186,6 +182,18 @@ fn what_the_tree_cannot_say_is_refused_as_elasticsearch_would() {
         );
         assert_eq!(error.to_json()["status"], 400);
     }
+}
+
+#[test]
+fn a_query_string_that_cannot_be_read_is_refused_under_a_restriction_and_else_by_the_engine() {
+    let body = br#"{"query":{"query_string":{"query":"(a"}}}"#;
+    let search = Search::parse(body, &[]).unwrap();
+    assert_eq!(
+        Search::parse(search.emit().as_bytes(), &[]),
+        Ok(search.clone())
+    );
+    let refused = search.restrict(&[Restriction::none()]).unwrap_err();
+    assert!(matches!(refused, Refused::Wrong(error) if error.kind == "query_shard_exception"));
 }
 
 #[test]

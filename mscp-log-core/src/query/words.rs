@@ -49,7 +49,7 @@ fn minimum_of(spec: &str, clauses: i64) -> i64 {
     if let Some(percent) = spec.strip_suffix('%') {
         let part =
             (clauses as f64 * percent.trim().parse::<f64>().unwrap_or(0.0) / 100.0).trunc() as i64;
-        return if part < 0 || percent.starts_with('-') {
+        return if percent.starts_with('-') {
             clauses + part
         } else {
             part

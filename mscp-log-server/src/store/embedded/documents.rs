@@ -2,6 +2,7 @@
 //! Elasticsearch gives for it.
 
 use mscp_log_core::field::{FIELDS, FieldType};
+use mscp_log_core::template::IGNORE_ABOVE;
 use tantivy::TantivyDocument;
 use tantivy::schema::Field;
 
@@ -241,6 +242,7 @@ impl<'a> Reader<'a> {
         let (name, kind) = FIELDS[place];
         match (kind, value) {
             (_, Json::Null) => Ok(()),
+            (FieldType::Long, Json::Text(text)) if text.is_empty() => Ok(()),
             (FieldType::Flattened, Json::Object(members)) => {
                 if let Some(field) = self.fields.at(place) {
                     for (key, value) in members {
@@ -306,7 +308,7 @@ impl<'a> Reader<'a> {
         };
         if FIELDS[place].1 == FieldType::Text {
             self.document.add_text(field, text);
-        } else if text.len() <= MAX_KEYWORD_BYTES {
+        } else if is_indexed(text) {
             self.document.add_text(field, text);
             self.values[place] = self.values[place].saturating_add(1);
             if let Json::Text(written) = value
@@ -342,7 +344,7 @@ impl<'a> Reader<'a> {
             scalar => {
                 let Some(text) = scalar.to_text() else { return };
                 let term = format!("{path}{FLATTENED_SEPARATOR}{text}");
-                if term.len() <= MAX_KEYWORD_BYTES {
+                if is_indexed(&text) && term.len() <= MAX_KEYWORD_BYTES {
                     self.document.add_text(field, term);
                 }
             }
@@ -419,6 +421,11 @@ impl<'a> Reader<'a> {
             time_of_receipt: self.time_of_receipt,
         })
     }
+}
+
+/// Whether a keyword is not too long to be indexed, as the mapping says.
+fn is_indexed(text: &str) -> bool {
+    text.len() <= IGNORE_ABOVE || text.encode_utf16().count() <= IGNORE_ABOVE
 }
 
 /// Numbers that are long and nearly all different.
@@ -509,11 +516,15 @@ fn long_of_float(number: f64) -> Result<i64, String> {
     }
 }
 
+/// Times beyond are no milliseconds of any year.
+const MAX_MS: f64 = 1e17;
+
 /// A date in milliseconds: a number of them, or text as
 /// `strict_date_optional_time||epoch_millis` has it.
 fn date(value: &Json<'_>) -> Result<i64, String> {
     match value {
         Json::Signed(ms) => Ok(*ms),
+        Json::Float(ms) if ms.abs() < MAX_MS => Ok(ms.floor() as i64),
         Json::Text(text) => dates::parse(text).ok_or_else(|| {
             format!(
                 "failed to parse date field [{text}] with format [strict_date_optional_time||epoch_millis]"
@@ -549,7 +560,7 @@ mod tests {
             r#"{"@timestamp": "yesterday"}"#,
             "[@timestamp] of type [date]",
         );
-        refused(r#"{"@timestamp": 1.5}"#, "[@timestamp] of type [date]");
+        refused(r#"{"@timestamp": 1e300}"#, "[@timestamp] of type [date]");
         refused(r#"{"level": {"a": 1}}"#, "[level] of type [keyword]");
         refused(r#"{"message": {"a": 1}}"#, "[message] of type [text]");
         refused(
@@ -570,6 +581,7 @@ mod tests {
         assert_eq!(long(&Json::Text("12.7".into())), Ok(12));
         assert_eq!(long(&Json::Float(-3.9)), Ok(-3));
         assert_eq!(date(&Json::Signed(5)), Ok(5));
+        assert_eq!(date(&Json::Float(5.5)), Ok(5));
         assert_eq!(date(&Json::Text("1970-01-01".into())), Ok(0));
     }
 }

@@ -90,6 +90,16 @@ impl EsError {
         Self::new(400, "query_shard_exception", reason.into(), Place::Shard)
     }
 
+    /// 400: as [`EsError::query_shard`], for a clause that cannot be built.
+    pub fn create_query(reason: impl std::fmt::Display) -> Self {
+        Self::query_shard(format!("failed to create query: {reason}"))
+    }
+
+    /// 400: a setting in a form that cannot be read, found before the search began.
+    pub fn parse(reason: impl Into<String>) -> Self {
+        Self::new(400, "parse_exception", reason.into(), Place::Request)
+    }
+
     /// 400: a text where a number was expected.
     pub fn number_format(text: &str) -> Self {
         let reason = format!("For input string: \"{text}\"");

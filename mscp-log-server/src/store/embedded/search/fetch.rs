@@ -194,7 +194,8 @@ impl Page<'_> {
         let mut names = Vec::new();
         for ((name, _), weight) in self.named.iter().zip(&opened.named) {
             let mut scorer = weight.scorer(segment, 1.0)?;
-            if contains(scorer.as_mut(), found.address.doc_id) {
+            let known = names.contains(&name.as_str());
+            if !known && contains(scorer.as_mut(), found.address.doc_id) {
                 names.push(name.as_str());
             }
         }

@@ -329,7 +329,7 @@ fn body(
     found["hits"] = Value::Array(hits);
     match counting {
         Counting::Not => {}
-        Counting::UpTo(limit) if collected.total > *limit => {
+        Counting::UpTo(limit) if collected.total > *limit || *limit == 0 => {
             found["total"] = json!({"value": limit, "relation": "gte"});
         }
         _ => found["total"] = json!({"value": collected.total, "relation": "eq"}),

@@ -1,15 +1,15 @@
 //! The tree of a query string: each word asks its own field, or all the
 //! default ones.
 
-use mscp_log_core::query::analyze::{lower_case, tokens};
+use mscp_log_core::query::analyze::lower_case;
 use mscp_log_core::query::ast::{Match, MatchPhrase, Operator, QueryString, Range, Scalar};
 use mscp_log_core::query::lucene::{Node, Occur as NodeOccur};
 use tantivy::query::Occur;
 
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
-use super::terms::{fuzziness_of, textual};
-use super::text::{best_of, weighted, weighted_fields};
+use super::terms::{can_be_similar, fuzziness_of, textual};
+use super::text::{best_of, weighted, weighted_fields, words};
 use super::{Compiled, Compiler, MAX_DEPTH, all, boosted, combined, minimum_should_match, none};
 
 /// A query string and what its words ask.
@@ -17,10 +17,23 @@ struct Asked<'a> {
     text: &'a QueryString,
     fields: Vec<(String, f32)>,
     lenient: bool,
+    /// It is a `simple_query_string`.
+    simple: bool,
+}
+
+impl Asked<'_> {
+    /// The words of a text in the query; without any it takes no part.
+    fn words(&self, target: &Target, text: &str) -> Result<Vec<String>, EsError> {
+        words("query_string", self.text.analyzer.as_deref(), target, text)
+    }
 }
 
 impl Compiler<'_> {
-    pub(super) fn query_string(&self, text: &QueryString) -> Result<Compiled, EsError> {
+    pub(super) fn query_string(
+        &self,
+        text: &QueryString,
+        simple: bool,
+    ) -> Result<Compiled, EsError> {
         let written: Vec<String> = if text.fields.is_empty() {
             text.default_field.iter().cloned().collect()
         } else {
@@ -31,6 +44,7 @@ impl Compiler<'_> {
             text,
             fields,
             lenient: text.lenient.unwrap_or(every),
+            simple,
         };
         Ok(self.node(&asked, &text.tree, 0, true)?.unwrap_or_else(none))
     }
@@ -51,6 +65,10 @@ impl Compiler<'_> {
         }
         match node {
             Node::Empty => Ok(Some(none())),
+            Node::Unreadable(reason) => Err(EsError::query_shard(format!(
+                "Failed to parse query [{}]: {reason}",
+                asked.text.query
+            ))),
             Node::All => Ok(Some(all())),
             Node::Exists { field } => self.exists(field).map(Some),
             Node::Word { field, text } => self.each(asked, field.as_deref(), |target, name| {
@@ -59,13 +77,14 @@ impl Compiler<'_> {
             Node::Phrase { field, text, slop } => {
                 let slop = slop.or(asked.text.phrase_slop);
                 self.each(asked, field.as_deref(), |target, name| {
-                    if has_no_words(target, text) {
+                    if asked.words(target, text)?.is_empty() {
                         return Ok(None);
                     }
                     let phrase = MatchPhrase {
                         field: name.to_owned(),
                         query: Some(Scalar::String(text.clone())),
                         slop,
+                        analyzer: asked.text.analyzer.clone(),
                         ..MatchPhrase::default()
                     };
                     self.match_phrase(&phrase, false).map(Some)
@@ -96,7 +115,7 @@ impl Compiler<'_> {
                 text,
                 distance,
             } => self.each(asked, field.as_deref(), |target, name| {
-                textual(target, name, "fuzzy")?;
+                can_be_similar(target, name)?;
                 let word = normal(target, text);
                 let given = distance.clone().map(Scalar::Number);
                 let fuzziness = given.as_ref().or(asked.text.fuzziness.as_ref());
@@ -125,7 +144,13 @@ impl Compiler<'_> {
                         parts.push((occur, part));
                     }
                 }
-                if parts.is_empty() {
+                // The simple syntax says not by a clause and all documents:
+                // where the clause takes no part, nothing is left.
+                let negated = matches!(
+                    clauses.as_slice(),
+                    [(NodeOccur::MustNot, _), (NodeOccur::Should, Node::All)]
+                );
+                if parts.is_empty() || (asked.simple && negated && parts.len() < clauses.len()) {
                     return Ok(None);
                 }
                 let optional = parts
@@ -186,18 +211,14 @@ impl Compiler<'_> {
         name: &str,
         text: &str,
     ) -> Result<Option<Compiled>, EsError> {
-        if target.kind != Kind::Text {
-            return self
-                .exact(target, &Scalar::String(text.to_owned()))
-                .map(Some);
-        }
-        if has_no_words(target, text) {
+        if asked.words(target, text)?.is_empty() {
             return Ok(None);
         }
         let matching = Match {
             field: name.to_owned(),
             query: Some(Scalar::String(text.to_owned())),
             operator: asked.text.default_operator.or(Some(Operator::Or)),
+            analyzer: asked.text.analyzer.clone(),
             ..Match::default()
         };
         self.match_words(&matching, false).map(Some)
@@ -236,10 +257,6 @@ impl Compiler<'_> {
         }
         range
     }
-}
-
-fn has_no_words(target: &Target, text: &str) -> bool {
-    target.kind == Kind::Text && tokens(text).next().is_none()
 }
 
 /// A part of a word as the field's analyzer leaves it: text fields know lower

@@ -92,6 +92,17 @@ impl Compiler<'_> {
     }
 
     fn clause(&self, clause: &Clause, depth: usize) -> Result<Compiled, EsError> {
+        if let Clause::Prefix(term)
+        | Clause::Wildcard(term)
+        | Clause::Regexp { term, .. }
+        | Clause::Fuzzy { term, .. } = clause
+            && let Some(rewrite) = &term.rewrite
+            && rewrite.starts_with("top_terms")
+        {
+            return Err(EsError::unknown(format!(
+                "[rewrite] of [{rewrite}] is not supported, as it leaves out documents"
+            )));
+        }
         match clause {
             Clause::MatchAll => Ok(all()),
             Clause::MatchNone => Ok(none()),
@@ -120,7 +131,8 @@ impl Compiler<'_> {
                 self.terms("_id", &values)
             }
             Clause::ConstantScore { filter } => Ok(constant(self.at_depth(filter, depth + 1)?)),
-            Clause::QueryString(text) | Clause::SimpleQueryString(text) => self.query_string(text),
+            Clause::QueryString(text) => self.query_string(text, false),
+            Clause::SimpleQueryString(text) => self.query_string(text, true),
         }
     }
 
@@ -163,10 +175,9 @@ fn combined(parts: Vec<(Occur, Compiled)>, wanted: usize) -> Compiled {
     let count = |wanted: Occur| parts.iter().filter(|(occur, _)| *occur == wanted).count();
     let (must, should) = (count(Occur::Must), count(Occur::Should));
     if must + should == 0 {
-        if wanted > 0 {
-            return none();
-        }
+        // Nothing is optional, so nothing is asked of it.
         parts.push((Occur::Must, unscored(all())));
+        return Box::new(BooleanQuery::new(parts));
     }
     if wanted > should {
         return none();
@@ -210,8 +221,9 @@ fn least_of(total: i64, spec: &str) -> Option<i64> {
         return Some(result);
     }
     let result = if let Some(percent) = spec.strip_suffix('%') {
-        let share = total.checked_mul(percent.parse::<i64>().ok()?)? / 100;
-        if share < 0 { total + share } else { share }
+        let percent = percent.parse::<i64>().ok()?;
+        let share = total.checked_mul(percent)? / 100;
+        if percent < 0 { total + share } else { share }
     } else {
         let count = spec.parse::<i64>().ok()?;
         if count < 0 {
@@ -276,6 +288,7 @@ mod tests {
         check(4, "75%", 3);
         check(5, "75%", 3);
         check(5, "-25%", 4);
+        check(1, "-30%", 1);
         check(3, "3<90%", 3);
         check(4, "3<90%", 3);
         check(2, "2<-25% 9<-3", 2);

@@ -12,12 +12,12 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DocId, SegmentReader, Term as IndexTerm};
 
 use super::super::super::ids::{DocumentId, IdColumn, ids_query};
-use super::super::super::schema::{FLATTENED_SEPARATOR, HAS_MESSAGE};
+use super::super::super::schema::{FLATTENED_SEPARATOR, HAS_MESSAGE, INDEX};
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
 use super::super::term_scan::{TermScan, Test, prefix_end};
 use super::text::best_of;
-use super::values::{Dates, Whole, scalar_text, whole};
+use super::values::{Dates, Whole, inside, scalar_text, whole};
 use super::{Compiled, Compiler, MAX_TERMS, all, constant, none};
 
 /// The largest compiled form of an expression, in bytes.
@@ -31,10 +31,20 @@ impl Compiler<'_> {
         let Some(target) = target::resolve(self.schema, &term.field) else {
             return Ok(none());
         };
-        if term.case_insensitive == Some(true) && target.kind.is_text_like() {
+        if term.case_insensitive == Some(true) {
+            if !target.kind.is_text_like() {
+                return Err(EsError::query_shard(format!(
+                    "[{}] field which is of type [{}], does not support case insensitive term queries",
+                    term.field,
+                    type_name(&target)
+                )));
+            }
             let wanted = scalar_text(&term.value);
             let test: TextTest = Arc::new(move |text| text.eq_ignore_ascii_case(&wanted));
             return Ok(self.passing(&target, "", test));
+        }
+        if term.field == "_id" && scalar_text(&term.value).is_empty() {
+            return Err(EsError::create_query("Ids can't be empty"));
         }
         self.exact(&target, &term.value)
     }
@@ -43,6 +53,12 @@ impl Compiler<'_> {
     pub(super) fn exact(&self, target: &Target, value: &Scalar) -> Result<Compiled, EsError> {
         let text = scalar_text(value);
         Ok(match &target.kind {
+            // Index names are patterns, wherever they are asked for.
+            Kind::Keyword if target.column == INDEX && text.contains('*') => self.passing(
+                target,
+                "",
+                Arc::new(move |name| wildcard::fits(&text, name)),
+            ),
             Kind::Keyword => self.keyword(target, &text),
             Kind::Key(prefix) => {
                 let mut term = prefix.clone();
@@ -64,7 +80,7 @@ impl Compiler<'_> {
             Kind::Id => ids_query([DocumentId::new(&text)]),
             Kind::Long => match whole(value)? {
                 Whole::Exact(number) => numbers(target, number, number),
-                Whole::Between(_) | Whole::Below | Whole::Above => none(),
+                Whole::Between(_) | Whole::Outside => none(),
             },
             Kind::Date => {
                 let dates = Dates::new(None, None, self.now_ms)?;
@@ -99,10 +115,14 @@ impl Compiler<'_> {
             return Ok(none());
         }
         if target.kind == Kind::Id {
+            if field == "_id" && values.iter().any(|value| scalar_text(value).is_empty()) {
+                return Err(EsError::create_query("Ids can't be empty"));
+            }
             let ids = values.iter().map(|v| DocumentId::new(&scalar_text(v)));
             return Ok(constant(ids_query(ids)));
         }
-        if matches!(target.kind, Kind::Keyword | Kind::Key(_) | Kind::Text) {
+        let is_set = matches!(target.kind, Kind::Keyword | Kind::Key(_) | Kind::Text);
+        if is_set && target.column != INDEX {
             let prefix: &[u8] = match &target.kind {
                 Kind::Key(prefix) => prefix,
                 _ => b"",
@@ -114,10 +134,13 @@ impl Compiler<'_> {
             });
             return Ok(constant(Box::new(TermSetQuery::new(terms))));
         }
-        let parts = values
-            .iter()
-            .map(|value| self.exact(&target, value))
-            .collect::<Result<_, _>>()?;
+        let part = |value| {
+            if target.kind == Kind::Long {
+                inside(value)?;
+            }
+            self.exact(&target, value)
+        };
+        let parts = values.iter().map(part).collect::<Result<_, _>>()?;
         Ok(constant(best_of(parts, 0.0)))
     }
 
@@ -132,6 +155,12 @@ impl Compiler<'_> {
         {
             return self.exists(&range.field);
         }
+        if range.field == "_id" || range.field == INDEX {
+            return Err(EsError::create_query(format!(
+                "Field [{0}] of type [{0}] does not support range queries",
+                range.field
+            )));
+        }
         let given = |bound: &Option<Scalar>| bound.clone().filter(|value| *value != Scalar::Null);
         let (gt, gte, lt, lte) = (
             given(&range.gt),
@@ -144,25 +173,25 @@ impl Compiler<'_> {
                 let mut low = i64::MIN;
                 let mut high = i64::MAX;
                 if let Some(value) = &gte {
-                    match at_least(whole(value)?) {
+                    match at_least(inside(value)?) {
                         Some(least) => low = low.max(least),
                         None => return Ok(none()),
                     }
                 }
                 if let Some(value) = &gt {
-                    match more_than(whole(value)?) {
+                    match more_than(inside(value)?) {
                         Some(least) => low = low.max(least),
                         None => return Ok(none()),
                     }
                 }
                 if let Some(value) = &lte {
-                    match at_most(whole(value)?) {
+                    match at_most(inside(value)?) {
                         Some(most) => high = high.min(most),
                         None => return Ok(none()),
                     }
                 }
                 if let Some(value) = &lt {
-                    match less_than(whole(value)?) {
+                    match less_than(inside(value)?) {
                         Some(most) => high = high.min(most),
                         None => return Ok(none()),
                     }
@@ -191,24 +220,25 @@ impl Compiler<'_> {
                 }
                 Ok(numbers(&target, low, high))
             }
-            Kind::Id => {
+            Kind::Id | Kind::AnyKey => {
                 let text = |bound: &Option<Scalar>| bound.as_ref().map(scalar_text);
                 let (gt, gte, lt, lte) = (text(&gt), text(&gte), text(&lt), text(&lte));
                 Ok(self.passing(
                     &target,
                     "",
-                    Arc::new(move |id: &str| {
-                        gt.as_deref().is_none_or(|bound| id > bound)
-                            && gte.as_deref().is_none_or(|bound| id >= bound)
-                            && lt.as_deref().is_none_or(|bound| id < bound)
-                            && lte.as_deref().is_none_or(|bound| id <= bound)
+                    Arc::new(move |value: &str| {
+                        gt.as_deref().is_none_or(|bound| value > bound)
+                            && gte.as_deref().is_none_or(|bound| value >= bound)
+                            && lt.as_deref().is_none_or(|bound| value < bound)
+                            && lte.as_deref().is_none_or(|bound| value <= bound)
                     }),
                 ))
             }
-            Kind::AnyKey => Err(EsError::query_shard(format!(
-                "Can only use range queries on the keys of [{}], such as [{}.key]",
-                target.column, target.column
-            ))),
+            Kind::Key(_) if (gt.is_none() && gte.is_none()) || (lt.is_none() && lte.is_none()) => {
+                Err(EsError::create_query(
+                    "[range] queries on keyed [flattened] fields must include both an upper and a lower bound.",
+                ))
+            }
             Kind::Keyword | Kind::Text | Kind::Key(_) => {
                 let prefix: &[u8] = match &target.kind {
                     Kind::Key(prefix) => prefix,
@@ -317,6 +347,10 @@ impl Compiler<'_> {
         pattern: &str,
         fold: bool,
     ) -> Result<Compiled, EsError> {
+        // Not even an empty value: Lucene makes an automaton without states of it.
+        if pattern.is_empty() {
+            return Ok(none());
+        }
         let literal = if fold {
             String::new()
         } else {
@@ -344,7 +378,7 @@ impl Compiler<'_> {
         expression: &str,
         fold: bool,
     ) -> Result<Compiled, EsError> {
-        let regex = regexp::to_regex(expression, fold).map_err(EsError::illegal_argument)?;
+        let regex = regexp::to_regex(expression, fold).map_err(EsError::create_query)?;
         self.expression(target, "", &regex)
     }
 
@@ -353,7 +387,7 @@ impl Compiler<'_> {
             .size_limit(MAX_REGEX_BYTES)
             .dfa_size_limit(4 * MAX_REGEX_BYTES)
             .build()
-            .map_err(|error| EsError::illegal_argument(error.to_string()))?;
+            .map_err(EsError::create_query)?;
         Ok(self.passing(target, literal, Arc::new(move |text| regex.is_match(text))))
     }
 
@@ -367,13 +401,7 @@ impl Compiler<'_> {
         let Some(target) = target::resolve(self.schema, &term.field) else {
             return Ok(none());
         };
-        if !target.kind.is_text_like() {
-            return Err(EsError::illegal_argument(format!(
-                "Can only use fuzzy queries on keyword and text fields - not on [{}] which is of type [{}]",
-                term.field,
-                type_name(&target)
-            )));
-        }
+        can_be_similar(&target, &term.field)?;
         let text = scalar_text(&term.value);
         let distance = fuzziness_of(fuzziness, &text)?;
         Ok(self.similar_to(&target, &text, distance, prefix_length, transpositions))
@@ -437,8 +465,7 @@ fn at_least(number: Whole) -> Option<i64> {
     match number {
         Whole::Exact(number) => Some(number),
         Whole::Between(below) => below.checked_add(1),
-        Whole::Below => Some(i64::MIN),
-        Whole::Above => None,
+        Whole::Outside => None,
     }
 }
 
@@ -452,8 +479,7 @@ fn more_than(number: Whole) -> Option<i64> {
 fn at_most(number: Whole) -> Option<i64> {
     match number {
         Whole::Exact(number) | Whole::Between(number) => Some(number),
-        Whole::Above => Some(i64::MAX),
-        Whole::Below => None,
+        Whole::Outside => None,
     }
 }
 
@@ -464,14 +490,49 @@ fn less_than(number: Whole) -> Option<i64> {
     }
 }
 
+/// Refuses a query about the text of terms where the field has none.
 pub(super) fn textual(target: &Target, field: &str, query: &str) -> Result<(), EsError> {
-    if target.kind.is_text_like() {
+    let has_text = target.kind.is_text_like() && field != "_id";
+    let is_regexp = query == "regexp";
+    if !has_text || (is_regexp && field == INDEX) {
+        let others = if is_regexp {
+            "keyword and text"
+        } else {
+            "keyword, text and wildcard"
+        };
+        return Err(EsError::query_shard(format!(
+            "Can only use {query} queries on {others} fields - not on [{field}] which is of type [{}]",
+            shown_type(target, field)
+        )));
+    }
+    if matches!(target.kind, Kind::Key(_)) && query != "prefix" {
+        return Err(EsError::create_query(format!(
+            "[{query}] queries are not currently supported on keyed [flattened] fields."
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a query for similar words where the field has none.
+pub(super) fn can_be_similar(target: &Target, field: &str) -> Result<(), EsError> {
+    if matches!(target.kind, Kind::Key(_)) {
+        return textual(target, field, "fuzzy");
+    }
+    if target.kind.is_text_like() && field != "_id" && field != INDEX {
         return Ok(());
     }
-    Err(EsError::query_shard(format!(
-        "Can only use {query} queries on keyword, text and wildcard fields - not on [{field}] which is of type [{}]",
-        type_name(target)
+    Err(EsError::create_query(format!(
+        "Can only use fuzzy queries on keyword and text fields - not on [{field}] which is of type [{}]",
+        shown_type(target, field)
     )))
+}
+
+/// As [`type_name`]; fields of the store's own are their own types.
+pub(super) fn shown_type<'a>(target: &Target, field: &'a str) -> &'a str {
+    if field == "_id" || field == INDEX {
+        return field;
+    }
+    type_name(target)
 }
 
 /// The mapping's name for a field's type.
@@ -505,16 +566,23 @@ pub(super) fn fuzziness_of(fuzziness: Option<&Scalar>, word: &str) -> Result<usi
             _ => 2,
         });
     }
-    match text.parse::<f64>() {
-        Ok(0.0) => Ok(0),
-        Ok(1.0) => Ok(1),
-        Ok(2.0) => Ok(2),
-        _ => Err(wrong_fuzziness(&text)),
+    let edits: f64 = text
+        .parse()
+        .map_err(|_| EsError::refused_request(format!("fuzziness cannot be [{text}].")))?;
+    match edits.trunc() {
+        0.0 => Ok(0),
+        1.0 => Ok(1),
+        2.0 => Ok(2),
+        other => Err(EsError::refused_request(format!(
+            "Valid edit distances are [0, 1, 2] but was [{other}]"
+        ))),
     }
 }
 
 fn wrong_fuzziness(text: &str) -> EsError {
-    EsError::refused_request(format!("Invalid fuzziness value: {text}"))
+    EsError::parse(format!(
+        "failed to find low and high distance values in [{text}]"
+    ))
 }
 
 /// Whether `word` is at most `limit` edits from `wanted`: characters put in,

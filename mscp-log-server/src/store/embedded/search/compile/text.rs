@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mscp_log_core::query::analyze::tokens;
+use mscp_log_core::query::analyze::{lower_case, tokens};
 use mscp_log_core::query::ast::{Match, MatchPhrase, MultiMatch, Operator, Scalar};
 use tantivy::Term as IndexTerm;
 use tantivy::query::{
@@ -13,7 +13,7 @@ use tantivy::schema::IndexRecordOption;
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
 use super::sloppy::Sloppy;
-use super::terms::{edits, fuzziness_of};
+use super::terms::{can_be_similar, edits, fuzziness_of, shown_type, textual};
 use super::values::scalar_text;
 use super::{Compiled, Compiler, all, combined, minimum_should_match, none, unscored};
 
@@ -23,32 +23,18 @@ const MAX_EXPANSIONS: u64 = 50;
 impl Compiler<'_> {
     /// `match`, and with `prefix` `match_bool_prefix`.
     pub(super) fn match_words(&self, matching: &Match, prefix: bool) -> Result<Compiled, EsError> {
+        if let Some(fuzziness) = &matching.fuzziness {
+            // A wrong one is an error even where nothing is compared.
+            fuzziness_of(Some(fuzziness), "")?;
+        }
         let Some(target) = target::resolve(self.schema, &matching.field) else {
             return Ok(none());
         };
         let query = matching.query.as_ref().unwrap_or(&Scalar::Null);
-        let lenient = matching.lenient.unwrap_or(false);
-        if target.kind != Kind::Text {
-            if prefix && target.kind.is_text_like() {
-                return Ok(self.prefix_of(&target, &scalar_text(query), false));
-            }
-            if let Some(fuzziness) = &matching.fuzziness
-                && target.kind.is_text_like()
-            {
-                let text = scalar_text(query);
-                let distance = fuzziness_of(Some(fuzziness), &text)?;
-                return Ok(self.similar_to(
-                    &target,
-                    &text,
-                    distance,
-                    matching.prefix_length,
-                    matching.fuzzy_transpositions,
-                ));
-            }
-            return self.lenient(lenient, self.exact(&target, query));
-        }
         let text = scalar_text(query);
-        let words: Vec<String> = tokens(&text).map(|t| t.text.into_owned()).collect();
+        let what = if prefix { "match_bool_prefix" } else { "match" };
+        let words = words(what, matching.analyzer.as_deref(), &target, &text)?;
+        let lenient = matching.lenient.unwrap_or(false);
         if words.is_empty() {
             return Ok(match matching.zero_terms_query.as_deref() {
                 Some("all") => all(),
@@ -56,27 +42,31 @@ impl Compiler<'_> {
             });
         }
         let last = words.len() - 1;
+        let prefix = prefix && (target.kind != Kind::Text || ends_in_a_word(&text));
         let mut parts = Vec::with_capacity(words.len());
         let occur = match matching.operator {
             Some(Operator::And) => Occur::Must,
             _ => Occur::Should,
         };
-        for (place, word) in words.iter().enumerate() {
-            let part = if prefix && place == last {
-                self.prefix_of(&target, word, false)
+        for (place, word) in words.into_iter().enumerate() {
+            let part = if prefix && place == last && target.kind.is_text_like() {
+                textual(&target, &matching.field, "prefix")
+                    .map(|()| self.prefix_of(&target, &word, false))
             } else if let Some(fuzziness) = &matching.fuzziness {
-                let distance = fuzziness_of(Some(fuzziness), word)?;
-                self.similar_to(
-                    &target,
-                    word,
-                    distance,
-                    matching.prefix_length,
-                    matching.fuzzy_transpositions,
-                )
+                let distance = fuzziness_of(Some(fuzziness), &word)?;
+                can_be_similar(&target, &matching.field).map(|()| {
+                    self.similar_to(
+                        &target,
+                        &word,
+                        distance,
+                        matching.prefix_length,
+                        matching.fuzzy_transpositions,
+                    )
+                })
             } else {
-                self.text_word(&target, word)
+                self.exact(&target, &Scalar::String(word))
             };
-            parts.push((occur, part));
+            parts.push((occur, self.lenient(lenient, part)?));
         }
         let wanted = match (&matching.minimum_should_match, occur) {
             // One word is no choice, so nothing is asked of it.
@@ -97,26 +87,38 @@ impl Compiler<'_> {
         let Some(target) = target::resolve(self.schema, &phrase.field) else {
             return Ok(none());
         };
-        let query = phrase.query.as_ref().unwrap_or(&Scalar::Null);
+        let text = phrase.query.as_ref().map(scalar_text).unwrap_or_default();
+        let (what, shown) = if prefix {
+            ("match_phrase_prefix", "phrase prefix")
+        } else {
+            ("match_phrase", "phrase")
+        };
+        let mut words = words(what, phrase.analyzer.as_deref(), &target, &text)?;
         if target.kind != Kind::Text {
-            if prefix && target.kind.is_text_like() && target.kind != Kind::AnyKey {
-                return Ok(self.prefix_of(&target, &scalar_text(query), false));
+            if prefix || words.len() > 1 {
+                return Err(EsError::create_query(format!(
+                    "Can only use {shown} queries on text fields - not on [{}] which is of type [{}]",
+                    phrase.field,
+                    shown_type(&target, &phrase.field)
+                )));
             }
-            return self.exact(&target, query);
+            return match words.pop() {
+                Some(word) => self.exact(&target, &Scalar::String(word)),
+                None => Ok(none()),
+            };
         }
-        let text = scalar_text(query);
-        if phrase.zero_terms_query.as_deref() == Some("all") && tokens(&text).next().is_none() {
+        if phrase.zero_terms_query.as_deref() == Some("all") && words.is_empty() {
             return Ok(all());
         }
         if prefix {
-            return Ok(self.phrase_prefix(&target, &text, phrase.max_expansions));
+            return Ok(self.phrase_prefix(&target, &words, phrase.max_expansions));
         }
-        Ok(self.phrase(&target, &text, phrase.slop))
+        Ok(self.phrase(&target, &words, phrase.slop))
     }
 
     /// The words of `text`, one behind the other.
-    pub(super) fn phrase(&self, target: &Target, text: &str, slop: Option<u64>) -> Compiled {
-        let mut words = placed_words(target, text);
+    fn phrase(&self, target: &Target, words: &[String], slop: Option<u64>) -> Compiled {
+        let mut words = placed_terms(target, words);
         match words.len() {
             0 => none(),
             1 => words
@@ -142,16 +144,18 @@ impl Compiler<'_> {
         }
     }
 
-    fn phrase_prefix(&self, target: &Target, text: &str, expansions: Option<u64>) -> Compiled {
-        let words = placed_words(target, text);
-        if words.is_empty() {
-            return none();
+    fn phrase_prefix(
+        &self,
+        target: &Target,
+        words: &[String],
+        expansions: Option<u64>,
+    ) -> Compiled {
+        match words {
+            [] => return none(),
+            [only] => return self.prefix_of(target, only, false),
+            _ => {}
         }
-        if words.len() == 1 {
-            let last = tokens(text).last().map(|t| t.text.into_owned());
-            return self.prefix_of(target, &last.unwrap_or_default(), false);
-        }
-        let mut query = PhrasePrefixQuery::new_with_offset(words);
+        let mut query = PhrasePrefixQuery::new_with_offset(placed_terms(target, words));
         let expansions = expansions.unwrap_or(MAX_EXPANSIONS);
         query.set_max_expansions(u32::try_from(expansions).unwrap_or(u32::MAX));
         self.scored(target, query)
@@ -186,7 +190,7 @@ impl Compiler<'_> {
                 slop: multi.slop,
                 max_expansions: matching.max_expansions,
                 zero_terms_query: matching.zero_terms_query.clone(),
-                analyzer: None,
+                analyzer: matching.analyzer.clone(),
             };
             let lenient = matching.lenient.unwrap_or(false);
             let part = match kind {
@@ -281,13 +285,45 @@ fn tie_breaker(multi: &MultiMatch, usual: f32) -> Result<f32, EsError> {
     }
 }
 
-fn placed_words(target: &Target, text: &str) -> Vec<(usize, IndexTerm)> {
+fn placed_terms(target: &Target, words: &[String]) -> Vec<(usize, IndexTerm)> {
+    let term = |word: &String| IndexTerm::from_field_text(target.field, word);
+    words.iter().map(term).enumerate().collect()
+}
+
+/// Whether the last word of a text may go on: no sign stands behind it.
+fn ends_in_a_word(text: &str) -> bool {
     tokens(text)
-        .map(|token| {
-            let term = IndexTerm::from_field_text(target.field, &token.text);
-            (token.position, term)
-        })
-        .collect()
+        .last()
+        .is_some_and(|token| token.end == text.len())
+}
+
+/// The words of a text by the analyzer that is named, or by the field's own:
+/// `standard` for text, the whole for all others. `what` is the query.
+pub(super) fn words(
+    what: &str,
+    analyzer: Option<&str>,
+    target: &Target,
+    text: &str,
+) -> Result<Vec<String>, EsError> {
+    let own = match target.kind {
+        Kind::Text => "standard",
+        _ => "keyword",
+    };
+    Ok(match analyzer.unwrap_or(own) {
+        "standard" | "default" => tokens(text).map(|token| token.text.into_owned()).collect(),
+        "keyword" => vec![text.to_owned()],
+        "whitespace" => text.split_whitespace().map(str::to_owned).collect(),
+        "simple" => text
+            .split(|character: char| !character.is_alphabetic())
+            .filter(|word| !word.is_empty())
+            .map(|word| lower_case(word).into_owned())
+            .collect(),
+        other => {
+            return Err(EsError::query_shard(format!(
+                "[{what}] analyzer [{other}] not found"
+            )));
+        }
+    })
 }
 
 /// Names with `^boost` and `*` into fields and factors, and whether that is

@@ -23,10 +23,8 @@ pub(super) enum Whole {
     Exact(i64),
     /// One between two whole numbers: the one below it.
     Between(i64),
-    /// Less than all.
-    Below,
-    /// More than all.
-    Above,
+    /// One that the field cannot hold.
+    Outside,
 }
 
 /// The number that `value` says.
@@ -36,12 +34,8 @@ pub(super) fn whole(value: &Scalar) -> Result<Whole, EsError> {
     if let Ok(number) = trimmed.parse::<i64>() {
         return Ok(Whole::Exact(number));
     }
-    if let Ok(number) = trimmed.parse::<i128>() {
-        return Ok(if number < 0 {
-            Whole::Below
-        } else {
-            Whole::Above
-        });
+    if trimmed.parse::<i128>().is_ok() {
+        return Ok(Whole::Outside);
     }
     let plain = trimmed
         .bytes()
@@ -52,14 +46,23 @@ pub(super) fn whole(value: &Scalar) -> Result<Whole, EsError> {
     };
     let floor = number.floor();
     // Both ends of i64 are exact as f64, the upper one just beyond it.
-    if floor >= 9_223_372_036_854_775_808.0 {
-        Ok(Whole::Above)
-    } else if floor < -9_223_372_036_854_775_808.0 {
-        Ok(Whole::Below)
+    if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&floor) {
+        Ok(Whole::Outside)
     } else if floor == number {
         Ok(Whole::Exact(floor as i64))
     } else {
         Ok(Whole::Between(floor as i64))
+    }
+}
+
+/// As [`whole`], where a number that the field cannot hold is an error.
+pub(super) fn inside(value: &Scalar) -> Result<Whole, EsError> {
+    match whole(value)? {
+        Whole::Outside => Err(EsError::create_query(format!(
+            "Value [{}] is out of range for a long",
+            scalar_text(value)
+        ))),
+        number => Ok(number),
     }
 }
 
@@ -143,8 +146,8 @@ mod tests {
         check("1e3", Some(Whole::Exact(1000)));
         check("-1.5", Some(Whole::Between(-2)));
         check("9223372036854775807", Some(Whole::Exact(i64::MAX)));
-        check("9223372036854775808", Some(Whole::Above));
-        check("-1e30", Some(Whole::Below));
+        check("9223372036854775808", Some(Whole::Outside));
+        check("-1e30", Some(Whole::Outside));
         check("abc", None);
         check("inf", None);
         check("", None);

@@ -299,7 +299,11 @@ impl Gathering<'_> {
                 return Ok(());
             }
             Node::Boost(inner, _) => return self.node(inner, text, by_default),
-            Node::Empty | Node::All | Node::Exists { .. } | Node::Range { .. } => return Ok(()),
+            Node::Empty
+            | Node::All
+            | Node::Unreadable(_)
+            | Node::Exists { .. }
+            | Node::Range { .. } => return Ok(()),
         };
         if !field.map_or(by_default, |field| self.asks(field)) {
             return Ok(());
