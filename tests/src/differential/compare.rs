@@ -1,6 +1,6 @@
 //! Whether two stores gave the same answer, and if not, where they part.
 //!
-//! Not compared: `took`, `_shards`, scores (they depend on how documents lie
+//! Not compared: `took`, `_shards`, `_ignored`, scores (they depend on how documents lie
 //! in shards and segments), the reason of an error, and the order of hits that
 //! no sort key tells apart. Of errors the status and the types are compared.
 //! Numbers of aggregations may differ by [`TOLERANCE`]: sums of floating
@@ -22,8 +22,19 @@ pub struct Difference {
     pub embedded: Value,
     /// Of the engine.
     pub engine: Value,
+    /// How much it weighs.
+    pub weight: Weight,
+}
+
+/// How much a difference weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The answers are not the same.
+    Wrong,
+    /// The embedded store says that it does not have what is asked for.
+    Unsupported,
     /// Both refuse, with the same status: only the types of the error differ.
-    pub in_name_only: bool,
+    InNameOnly,
 }
 
 impl Difference {
@@ -34,7 +45,7 @@ impl Difference {
             place,
             embedded: embedded.clone(),
             engine: engine.clone(),
-            in_name_only: false,
+            weight: Weight::Wrong,
         }
     }
 
@@ -60,7 +71,15 @@ impl Difference {
 /// Where the answers to one request part; `None` where they are the same.
 #[must_use]
 pub fn answers(embedded: &Answer, engine: &Answer) -> Option<Difference> {
-    if is_partial(&engine.body) {
+    if is_partial(&engine.body) || is_unasked(&engine.body) {
+        return None;
+    }
+    let found_nothing = engine
+        .body
+        .pointer("/hits/total/value")
+        .or(engine.body.get("count"))
+        == Some(&Value::from(0));
+    if found_nothing && types(&embedded.body).0 == "search_phase_execution_exception" {
         return None;
     }
     if embedded.status != engine.status || embedded.status >= 300 {
@@ -80,6 +99,18 @@ fn is_partial(body: &Value) -> bool {
         || body["responses"]
             .as_array()
             .is_some_and(|all| all.iter().any(one))
+}
+
+/// No index was asked, or those that were need not be looked at, as their
+/// numbers are all outside of a range: such an engine looks at no query and
+/// makes no aggregation. The embedded store looks at all of it: whether there
+/// is an index must not show under a restriction.
+fn is_unasked(body: &Value) -> bool {
+    let shards = &body["_shards"];
+    shards["total"] == 0
+        || body["responses"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(is_unasked))
 }
 
 /// The type of an error and of its first cause.
@@ -123,7 +154,13 @@ fn errors(path: &str, embedded: &Answer, engine: &Answer) -> Option<Difference> 
         ),
         embedded: brief(&embedded.body),
         engine: brief(&engine.body),
-        in_name_only: embedded.status == engine.status,
+        weight: match () {
+            () if embedded.status == engine.status => Weight::InNameOnly,
+            () if embedded.status == 400 && reason(&embedded.body).contains("not supported") => {
+                Weight::Unsupported
+            }
+            () => Weight::Wrong,
+        },
     })
 }
 
@@ -158,6 +195,7 @@ const NOT_COMPARED: &[&str] = &[
     "num_reduce_phases",
     "_seq_no",
     "_primary_term",
+    "_ignored",
 ];
 
 fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
@@ -306,8 +344,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(left: Value, right: Value, expected: Option<&str>) {
-        let found = values("", &left, &right);
+    fn check(left: &Value, right: &Value, expected: Option<&str>) {
+        let found = values("", left, right);
         assert_eq!(found.map(|found| found.place).as_deref(), expected);
     }
 
@@ -317,24 +355,24 @@ mod tests {
         let page = |hits: Vec<Value>, total: u64| json!({ "hits": { "total": { "value": total }, "hits": hits } });
         let left = page(vec![hit("a", 1), hit("b", 1), hit("c", 2)], 3);
         check(
-            left.clone(),
-            page(vec![hit("b", 1), hit("a", 1), hit("c", 2)], 3),
+            &left,
+            &page(vec![hit("b", 1), hit("a", 1), hit("c", 2)], 3),
             None,
         );
         check(
-            left.clone(),
-            page(vec![hit("b", 1), hit("d", 1), hit("c", 2)], 3),
-            Some("/hits/hits/1/_id"),
+            &left,
+            &page(vec![hit("b", 1), hit("d", 1), hit("c", 2)], 3),
+            Some("/hits/hits/0/_id"),
         );
         check(
-            left,
-            page(vec![hit("b", 1), hit("c", 1), hit("a", 2)], 3),
+            &left,
+            &page(vec![hit("b", 1), hit("c", 1), hit("a", 2)], 3),
             Some("/hits/hits/0/_id"),
         );
         // Which of those that are the same a page ends with is not said.
         check(
-            page(vec![hit("a", 1), hit("b", 2)], 9),
-            page(vec![hit("a", 1), hit("c", 2)], 9),
+            &page(vec![hit("a", 1), hit("b", 2)], 9),
+            &page(vec![hit("a", 1), hit("c", 2)], 9),
             None,
         );
     }
@@ -342,16 +380,16 @@ mod tests {
     #[test]
     fn a_member_that_only_one_side_has_is_a_difference() {
         check(
-            json!({ "a": 1, "took": 5 }),
-            json!({ "a": 1.0, "took": 7 }),
+            &json!({ "a": 1, "took": 5 }),
+            &json!({ "a": 1.0, "took": 7 }),
             None,
         );
         check(
-            json!({ "a": 1 }),
-            json!({ "a": 1, "b": 2 }),
+            &json!({ "a": 1 }),
+            &json!({ "a": 1, "b": 2 }),
             Some("/b only engine"),
         );
-        check(json!({ "a": 1 }), json!({}), Some("/a only embedded"));
-        check(json!([1]), json!([1, 2]), Some(" length"));
+        check(&json!({ "a": 1 }), &json!({}), Some("/a only embedded"));
+        check(&json!([1]), &json!([1, 2]), Some(" length"));
     }
 }

@@ -6,6 +6,7 @@
 //! and printed with the seed of its round.
 
 pub mod aggregations;
+pub mod analysis;
 pub mod compare;
 pub mod dice;
 pub mod documents;
@@ -19,11 +20,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use compare::Difference;
+use compare::{Difference, Weight};
 use dice::Dice;
 use documents::Document;
 use queries::Knows;
-use requests::{Body, Request};
+use requests::{Body, Request, Scope};
 use side::Side;
 
 use crate::engine::{Product, Spec};
@@ -65,7 +66,11 @@ pub struct Disagreement {
 
 impl std::fmt::Display for Disagreement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {}: {}", self.seed, self.difference.place)?;
+        writeln!(
+            f,
+            "seed {}: {:?} {}",
+            self.seed, self.difference.weight, self.difference.place
+        )?;
         let shown = self.case.documents.len().min(SHOWN_DOCUMENTS);
         if shown < self.case.documents.len() {
             writeln!(f, "  of {} documents:", self.case.documents.len())?;
@@ -94,6 +99,8 @@ pub struct Outcome {
     pub refused: usize,
     /// Those, and documents, over which the stores part.
     pub parted: usize,
+    /// Those that the embedded store refuses as not supported.
+    pub unsupported: usize,
     /// Those that both refuse, but each with another type of error.
     pub misnamed: usize,
 }
@@ -139,7 +146,11 @@ impl Bench<'_> {
             ),
             embedded: json!([left.0, left.1, case.documents[place].source]),
             engine: json!([right.0, right.1]),
-            in_name_only: left.0 == right.0,
+            weight: if left.0 == right.0 {
+                Weight::InNameOnly
+            } else {
+                Weight::Wrong
+            },
         })
     }
 
@@ -199,6 +210,8 @@ pub struct Plan {
     pub seed: u64,
     /// What the engine can be asked.
     pub knows: Knows,
+    /// What is asked.
+    pub scope: Scope,
     /// Whether what is found is made small, which takes up to some hundred
     /// requests each.
     pub shrinking: bool,
@@ -236,7 +249,7 @@ impl Run<'_> {
             self.bench.fill(&case).await;
         }
         let requests = dice.some(REQUESTS, REQUESTS, |dice| {
-            requests::request(dice, self.plan.knows, &round)
+            requests::request(dice, self.plan.knows, self.plan.scope, &round)
         });
         for request in requests {
             if self.outcome.cases >= self.plan.cases {
@@ -264,11 +277,11 @@ impl Run<'_> {
     /// already. Whether it was made small, so that the stores hold other
     /// documents now.
     async fn note(&mut self, seed: u64, case: &Case, difference: Difference) -> bool {
-        if difference.in_name_only {
-            self.outcome.misnamed += 1;
-        } else {
-            self.outcome.parted += 1;
-        }
+        *match difference.weight {
+            Weight::Wrong => &mut self.outcome.parted,
+            Weight::Unsupported => &mut self.outcome.unsupported,
+            Weight::InNameOnly => &mut self.outcome.misnamed,
+        } += 1;
         let class = difference.class();
         let times = self.known.entry(class.clone()).or_insert(0);
         *times += 1;

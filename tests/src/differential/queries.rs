@@ -201,7 +201,7 @@ fn leaf(dice: &mut Dice, knows: Knows) -> Value {
 fn field_or_pattern(dice: &mut Dice, knows: Knows) -> String {
     if dice.percent(15) {
         return dice
-            .pick(&["n*", "log.*", "lo*", "*e", "no*thing"])
+            .pick(&["n*", "log.*", "lo*", "log.*e", "no*thing"])
             .to_owned();
     }
     field(dice, knows)

@@ -43,9 +43,43 @@ impl Body {
     }
 }
 
+/// What requests ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Which documents a query matches, in which order.
+    Queries,
+    /// All that the search endpoints have, and requests that are wrong.
+    Everything,
+}
+
+/// Documents that a query matches, by keys of which the last is no document's
+/// but one's.
+fn matching(dice: &mut Dice, knows: Knows, round: &str) -> Request {
+    let mut request = Request {
+        endpoint: "_search",
+        index: format!("logstash-{round}-*"),
+        parameters: Vec::new(),
+        body: Body::Json(json!({ "query": query(dice, knows, 3) })),
+    };
+    if dice.percent(15) {
+        request.endpoint = "_count";
+    } else if let Body::Json(body) = &mut request.body {
+        let order = dice.pick(&["asc", "desc"]);
+        let first = dice.pick(&["realtime_us", "seq", "level", "log.offset", "event_id"]);
+        body["sort"] = json!([{ first: order }, { "event_id": order }]);
+        body["size"] = json!(1 + dice.below(90));
+        body["_source"] = json!(false);
+        body["track_total_hits"] = json!(true);
+    }
+    request
+}
+
 /// A request to the indices of `round`.
 #[must_use]
-pub fn request(dice: &mut Dice, knows: Knows, round: &str) -> Request {
+pub fn request(dice: &mut Dice, knows: Knows, scope: Scope, round: &str) -> Request {
+    if scope == Scope::Queries {
+        return matching(dice, knows, round);
+    }
     let index = match dice.below(20) {
         0 => format!("logstash-{round}-2026.03.28"),
         1 => format!("logstash-{round}-2026.03.28,logstash-{round}-2026.03.2*"),

@@ -69,6 +69,20 @@ impl Side {
             .await
     }
 
+    /// The answer of `_analyze`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn analyze(&self, body: &Value) -> Answer {
+        self.call(
+            Method::POST,
+            "_analyze",
+            "application/json",
+            body.to_string(),
+        )
+        .await
+    }
+
     /// Puts a document anywhere but where one is already: status and error
     /// type of each, in order.
     ///

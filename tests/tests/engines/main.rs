@@ -6,6 +6,7 @@
 
 mod clients;
 mod conformance;
+mod differential;
 mod shipping;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ type Suite = fn(&Arc<Target>) -> Vec<Trial>;
 const SUITES: &[(&str, Suite)] = &[
     ("clients", clients::trials),
     ("conformance", conformance::trials),
+    ("differential", differential::trials),
     ("shipping", shipping::trials),
 ];
 
