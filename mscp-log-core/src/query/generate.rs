@@ -724,6 +724,7 @@ fn settings() -> BoxedStrategy<HighlightSettings> {
     )
         .prop_map(
             |(pre_tags, fragment_size, require_field_match, highlight_query)| HighlightSettings {
+                post_tags: pre_tags.clone(),
                 pre_tags,
                 fragment_size,
                 require_field_match,

@@ -423,26 +423,32 @@ fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {
             format: None,
             include_unmapped: None,
         };
+        let at = entry.at;
         match entry.kind {
             Kind::String(field) => format.field = field,
             Kind::Object(entries) => {
-                for (name, value) in entries {
-                    match name.as_str() {
-                        "field" => format.field = value.text("field")?,
+                let entry = Value {
+                    at,
+                    kind: Kind::Object(entries),
+                };
+                object_settings("field_and_format", entry, &mut |name, value| {
+                    match name {
+                        "field" => format.field = value.text(name)?,
                         "format" => {
-                            format.format = value.optional_scalar("format")?.and_then(text_of);
+                            format.format = value.optional_scalar(name)?.and_then(text_of);
                         }
                         "include_unmapped" => {
-                            format.include_unmapped = Some(value.boolean("include_unmapped")?);
+                            format.include_unmapped = Some(value.boolean(name)?);
                         }
-                        _ => return Err(unknown(what, &name, &value)),
+                        _ => return Ok(Some(value)),
                     }
-                }
+                    Ok(None)
+                })?;
             }
             _ => return Err(entry.unexpected(what)),
         }
         if format.field.is_empty() {
-            return Err(QueryError::parsing(format!("[{what}] Required [field]")));
+            return Err(QueryError::argument("Required [field]").at(at));
         }
         list.push(format);
     }
@@ -470,12 +476,26 @@ fn highlight(value: Value) -> Result<Highlight> {
                 object_settings("highlight_field", settings, &mut |name, value| {
                     highlight_setting(&mut own, name, value)
                 })?;
+                check_tags(&own)?;
                 highlight.fields.push((field, own));
             }
         }
         Ok(None)
     })?;
+    check_tags(&highlight.settings)?;
     Ok(highlight)
+}
+
+fn check_tags(settings: &HighlightSettings) -> Result<()> {
+    match (&settings.pre_tags, &settings.post_tags) {
+        (Some(_), None) => Err(QueryError::parsing(
+            "pre_tags are set but post_tags are not set",
+        )),
+        (None, Some(_)) => Err(QueryError::parsing(
+            "post_tags are set but pre_tags are not set",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn highlight_setting(

@@ -44,6 +44,8 @@ struct Shown {
     columns: Vec<(String, Target, Shape)>,
     /// `fields`
     formats: Vec<(String, Option<Formats>)>,
+    /// Patterns of `fields` that also mean what no mapping knows.
+    unmapped: Vec<String>,
 }
 
 /// The columns of one segment that hits show.
@@ -76,6 +78,7 @@ impl Page<'_> {
         let shown = Shown {
             columns: self.columns()?,
             formats: self.formats()?,
+            unmapped: self.unmapped(),
         };
         // Hits that follow each other often lie in one segment.
         let mut opened: HashMap<(usize, u32), Opened> = HashMap::new();
@@ -148,7 +151,11 @@ impl Page<'_> {
             Some(SourceFilter::Patterns { .. }) => true,
         };
         let mut fields = Map::new();
-        if wants_source || !shown.formats.is_empty() || self.highlighter.is_some() {
+        let reads_source = wants_source
+            || !shown.formats.is_empty()
+            || !shown.unmapped.is_empty()
+            || self.highlighter.is_some();
+        if reads_source {
             let bytes = snapshot.source(found.address)?;
             let source: Value = serde_json::from_slice(&bytes)
                 .map_err(|error| EsError::internal(error.to_string()))?;
@@ -157,6 +164,9 @@ impl Page<'_> {
                 if !values.is_empty() {
                     fields.insert(name.clone(), Value::Array(values));
                 }
+            }
+            for pattern in &shown.unmapped {
+                unmapped_values(&source, "", pattern, &mut fields);
             }
             if let Some(highlighter) = self.highlighter {
                 let marked = highlighter.of(&source);
@@ -233,6 +243,14 @@ impl Page<'_> {
             }
         }
         Ok(columns)
+    }
+
+    fn unmapped(&self) -> Vec<String> {
+        let asked = self.search.fields.iter();
+        asked
+            .filter(|entry| entry.include_unmapped == Some(true))
+            .map(|entry| entry.field.clone())
+            .collect()
     }
 
     /// `fields`
@@ -367,6 +385,35 @@ pub(crate) fn look_up<'v>(value: &'v Value, path: &str, found: &mut Vec<&'v Valu
     }
 }
 
+/// The values below `above` that no mapping knows and that fit `pattern`.
+fn unmapped_values(value: &Value, above: &str, pattern: &str, found: &mut Map<String, Value>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                let path = if above.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{above}.{name}")
+                };
+                unmapped_values(value, &path, pattern, found);
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                unmapped_values(value, above, pattern, found);
+            }
+        }
+        Value::Null => {}
+        leaf if fits(pattern, above) && mscp_log_core::field::type_of(above).is_none() => {
+            let list = found.entry(above).or_insert_with(|| json!([]));
+            if let Some(list) = list.as_array_mut() {
+                list.push(leaf.clone());
+            }
+        }
+        _ => {}
+    }
+}
+
 fn leaves<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
     match value {
         Value::Null => {}
@@ -443,9 +490,15 @@ fn filtered_value(
             (included || !kept.is_empty()).then_some(Value::Object(kept))
         }
         Value::Array(values) => {
+            // What a filter leaves empty goes from an array.
             let kept: Vec<Value> = values
                 .into_iter()
                 .filter_map(|value| filtered_value(value, path, includes, excludes, included))
+                .filter(|value| match value {
+                    Value::Object(object) => !object.is_empty(),
+                    Value::Array(values) => !values.is_empty(),
+                    _ => true,
+                })
                 .collect();
             (included || !kept.is_empty()).then_some(Value::Array(kept))
         }

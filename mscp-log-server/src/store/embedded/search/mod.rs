@@ -25,7 +25,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mscp_log_core::query::ast::{Clause, Query, Search, Slice, TrackTotalHits};
+use mscp_log_core::query::ast::{Clause, Query, Search, Slice, SourceFilter, TrackTotalHits};
 use mscp_log_core::query::date_math::duration_ms;
 use mscp_log_core::query::lucene::Node;
 use serde_json::{Value, json};
@@ -156,6 +156,7 @@ pub(crate) fn page(
     } else {
         window(search, &context.limits, paging)?
     };
+    check_stored_fields(search)?;
     let mut order = sort::Plan::new(&schema, search, context.now_ms)?;
     match paging {
         Paging::Alone => {}
@@ -306,6 +307,27 @@ fn words_open_at_once(node: &Node) -> bool {
         Node::Bool(clauses) => clauses.iter().all(|(_, below)| words_open_at_once(below)),
         _ => false,
     }
+}
+
+/// Hits without their stored fields cannot show what is read from them.
+fn check_stored_fields(search: &Search) -> Result<(), EsError> {
+    let names = search.stored_fields.as_deref().unwrap_or_default();
+    if !names.iter().any(|name| name == "_none_") {
+        return Ok(());
+    }
+    let wants_source = !matches!(&search.source, None | Some(SourceFilter::Whole(false)));
+    let what = if wants_source {
+        "cannot be disabled if [_source] is requested"
+    } else if !search.fields.is_empty() {
+        "cannot be disabled when using the [fields] option"
+    } else if search.version == Some(true) {
+        "cannot be disabled if [version] is requested"
+    } else {
+        return Ok(());
+    };
+    Err(EsError::invalid_request(format!(
+        "Validation Failed: 1: [stored_fields] {what};"
+    )))
 }
 
 /// How far hits are counted.

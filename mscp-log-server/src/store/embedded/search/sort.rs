@@ -531,10 +531,11 @@ fn shows_nanos(key: &SortKey, by: &By) -> Result<bool, EsError> {
     }
 }
 
-/// The value that a sort gives documents without one: dates take numbers only.
+/// The value that a sort gives documents without one: numbers and dates take
+/// numbers only.
 fn missing_value(by: &By, value: &Scalar, now_ms: i64) -> Result<Raw, EsError> {
     if let (By::Field(target), Scalar::String(text)) = (by, value)
-        && target.kind == Kind::Date
+        && matches!(target.kind, Kind::Date | Kind::Long)
         && text.parse::<i64>().is_err()
     {
         return Err(EsError::not_a_number(text));

@@ -10,7 +10,7 @@ use tantivy::{DocId, SegmentReader};
 use super::super::super::schema::INDEX;
 use super::super::columns::Values;
 use super::super::error::EsError;
-use super::segment::distinct;
+use super::keys::distinct;
 use super::table::{Budget, Table};
 
 /// The indices that are asked for; `None` is all of the partition's.

@@ -204,7 +204,12 @@ fn raw_bytes(key: &[Raw]) -> usize {
 
 impl Bucket {
     /// Add what the same bucket of `node` has elsewhere.
-    fn merge(&mut self, other: Self, node: &Node, budget: &mut Budget) -> Result<(), EsError> {
+    pub(super) fn merge(
+        &mut self,
+        other: Self,
+        node: &Node,
+        budget: &mut Budget,
+    ) -> Result<(), EsError> {
         self.count += other.count;
         let pairs = self.below.iter_mut().zip(other.below);
         for ((mine, theirs), node) in pairs.zip(&node.below) {

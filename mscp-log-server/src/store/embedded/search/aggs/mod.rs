@@ -4,6 +4,7 @@
 
 mod composite;
 mod everyone;
+mod keys;
 mod merged;
 mod partition;
 mod path;

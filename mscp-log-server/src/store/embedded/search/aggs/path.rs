@@ -138,9 +138,10 @@ impl End {
         match self {
             Self::Values => count,
             Self::Sum => numbers.sum,
-            _ if numbers.count == 0 => f64::NAN,
+            // Of no value they are the ends of the line, as in Elasticsearch.
             Self::Min => numbers.least,
             Self::Max => numbers.greatest,
+            _ if numbers.count == 0 => f64::NAN,
             Self::Avg => numbers.sum / count,
             Self::Squares => numbers.squares,
             Self::Variance => spread() / count,

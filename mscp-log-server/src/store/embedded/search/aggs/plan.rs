@@ -105,6 +105,8 @@ pub(super) struct Terms {
     pub(super) include: Option<Selection>,
     pub(super) exclude: Option<Selection>,
     pub(super) show_error: bool,
+    /// Whether the keys are the values of all keys of a flattened field.
+    pub(super) any_key: bool,
     /// Whether keys are numbers.
     pub(super) numeric: bool,
     pub(super) shape: Shape,
@@ -514,7 +516,11 @@ fn number(compiler: &Compiler<'_>, is_date: bool, value: &Scalar) -> Result<f64,
 
 impl Terms {
     fn new(compiler: &Compiler<'_>, terms: &TermsAggregation) -> Result<Self, EsError> {
-        let field = column(compiler, &terms.field)?;
+        let field = any_column(compiler, &terms.field)?;
+        let any_key = field.as_ref().is_some_and(|f| f.kind == FieldKind::AnyKey);
+        if any_key && terms.min_doc_count == Some(0) {
+            return Err(only_keys(&terms.field));
+        }
         let is_date = is_date(field.as_ref());
         let size = terms.size.unwrap_or(10);
         if size == 0 {
@@ -561,6 +567,7 @@ impl Terms {
             include: selection(terms.include.as_ref(), numeric, &instant)?,
             exclude: selection(terms.exclude.as_ref(), numeric, &instant)?,
             field,
+            any_key,
             numeric,
             size: usize::try_from(size).unwrap_or(usize::MAX),
             order,
@@ -619,6 +626,14 @@ fn selection(
 impl Buckets {
     fn of_dates(compiler: &Compiler<'_>, histogram: &DateHistogram) -> Result<Self, EsError> {
         let field = numeric(compiler, &histogram.field, "date_histogram")?;
+        if let (Some(target), Some(_)) = (&field, &histogram.time_zone)
+            && target.kind == FieldKind::Long
+        {
+            return Err(EsError::illegal_argument(format!(
+                "Field [{}] of type [long] does not support custom time zones",
+                histogram.field
+            )));
+        }
         let zone = zone(histogram.time_zone.as_deref())?;
         let formats = match field.as_ref().map(|field| &field.kind) {
             Some(FieldKind::Long) => Formats::default(),

@@ -58,7 +58,10 @@ impl Rounding {
         let begin = match self.width {
             Width::Fixed(width) => {
                 let ahead = self.zone.offset_ms(shifted);
-                let local = shifted.saturating_add(ahead).div_euclid(width) * width;
+                let local = shifted
+                    .saturating_add(ahead)
+                    .div_euclid(width)
+                    .saturating_mul(width);
                 let begin = local.saturating_sub(ahead);
                 let ahead_then = self.zone.offset_ms(begin);
                 if ahead_then == ahead {

@@ -3,14 +3,13 @@
 //! Documents come in blocks. Each aggregation gives every document of a block
 //! a bucket and hands (document, bucket) pairs to those below it.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use tantivy::columnar::Cardinality;
 use tantivy::query::{EnableScoring, Scorer, Weight};
 use tantivy::{DocId, SegmentReader};
 
-use super::super::super::ids::DocumentId;
 use super::super::super::strips::{STRIP, Strips};
 use super::super::collect::{Place, contains};
 use super::super::columns::Values;
@@ -19,15 +18,15 @@ use super::super::error::EsError;
 use super::super::target::Target;
 use super::composite::Composing;
 use super::everyone::{Everyone, Scope};
+use super::keys::{
+    Interned, MISSING, distinct, distinct_values, has_value, hash, missing_key, term_keys,
+};
 use super::merged::{Bucket, Key, Merged, Numbers, Partial};
 use super::percentiles::Sample;
 use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Terms};
 use super::rounding::Remembered;
 use super::table::{Budget, Table};
 use super::top_hits::Choosing;
-
-/// The key of documents without a value, where those are counted.
-const MISSING: u64 = u64::MAX;
 
 /// The queries of a plan's filters over one partition.
 #[derive(Default)]
@@ -222,23 +221,6 @@ enum How<'a> {
         missing: Option<u64>,
         table: Table,
     },
-}
-
-/// Ids by numbers.
-#[derive(Default)]
-struct Interned {
-    numbers: HashMap<u128, u64>,
-    texts: Vec<Box<str>>,
-}
-
-impl Interned {
-    fn number(&mut self, key: u128, id: impl FnOnce() -> DocumentId) -> u64 {
-        let texts = &mut self.texts;
-        *self.numbers.entry(key).or_insert_with(|| {
-            texts.push(id().to_string().into());
-            texts.len() as u64 - 1
-        })
-    }
 }
 
 /// Buckets of which there are as many below each bucket above.
@@ -460,10 +442,22 @@ impl<'a> Collecting<'a> {
                 for (doc, parent) in pairs {
                     let mut any = false;
                     match &*values {
-                        Values::Keywords(keywords) if keywords.is_single() => {
+                        Values::Keywords(keywords) if keywords.is_single() && !terms.any_key => {
                             if let Some(place) = keywords.first(doc) {
                                 any = true;
                                 hand_on(doc, table.count(parent, place, budget)?);
+                            }
+                        }
+                        Values::Keywords(keywords) if terms.any_key => {
+                            scratch.clear();
+                            for place in keywords.of(doc) {
+                                scratch.push(ids.value(keywords, place)?);
+                            }
+                            scratch.sort_unstable();
+                            scratch.dedup();
+                            for key in scratch.iter() {
+                                any = true;
+                                hand_on(doc, table.count(parent, *key, budget)?);
                             }
                         }
                         Values::Ids(column) => {
@@ -660,8 +654,13 @@ impl<'a> Collecting<'a> {
                             table.bucket(parent, key as u64 ^ (key >> 64) as u64, budget)?;
                         }
                     }
-                    if let (false, true) = (any, missing.is_some()) {
-                        table.bucket(parent, MISSING, budget)?;
+                    if let (false, Some(missing)) = (any, *missing) {
+                        // Among numbers it is one of them.
+                        let key = match &*values {
+                            Values::Numbers(_) => missing,
+                            _ => MISSING,
+                        };
+                        table.bucket(parent, key, budget)?;
                     }
                 }
             }
@@ -689,13 +688,15 @@ impl<'a> Collecting<'a> {
                     everyone.add_empty(&values, &mut table, parents)?;
                 }
                 let names = term_keys(terms, &values, &table, &ids)?;
-                keyed(self.below, &table, parents, |bucket| {
+                keyed(self.node, self.below, &table, parents, |bucket| {
                     names.get(&table.keys[bucket].1).cloned()
                 })
             }
-            How::Histogram { table, .. } => keyed(self.below, &table, parents, |bucket| {
-                Some(Key::Number(table.keys[bucket].1 as i64))
-            }),
+            How::Histogram { table, .. } => {
+                keyed(self.node, self.below, &table, parents, |bucket| {
+                    Some(Key::Number(table.keys[bucket].1 as i64))
+                })
+            }
             How::Ranges { placed, .. }
             | How::Filters { placed, .. }
             | How::Missing { placed, .. } => by_place(self.below, &placed, parents),
@@ -746,30 +747,6 @@ impl Buckets {
     }
 }
 
-/// The keys of a document's values, each once.
-pub(super) fn distinct(values: &Values, doc: DocId, keys: &mut Vec<u64>) {
-    keys.clear();
-    match values {
-        Values::Nothing => {}
-        Values::Numbers(column) => keys.extend(column.values_for_doc(doc).map(|v| v as u64)),
-        Values::Keywords(keywords) => keys.extend(keywords.of(doc)),
-        Values::Ids(_) => keys.push(0),
-    }
-    if keys.len() > 1 {
-        keys.sort_unstable();
-        keys.dedup();
-    }
-}
-
-fn has_value(values: &Values, doc: DocId) -> bool {
-    match values {
-        Values::Nothing => false,
-        Values::Numbers(column) => column.first(doc).is_some(),
-        Values::Keywords(keywords) => keywords.of(doc).next().is_some(),
-        Values::Ids(_) => true,
-    }
-}
-
 fn slot<'f, T: Default>(
     found: &'f mut Vec<T>,
     parent: u32,
@@ -783,69 +760,9 @@ fn slot<'f, T: Default>(
     Ok(&mut found[place])
 }
 
-/// The key for documents without a value: a number among numbers.
-fn missing_key(terms: &Terms, values: &Values) -> u64 {
-    match (values, terms.missing.as_deref()) {
-        (Values::Numbers(_), Some(text)) => text.parse::<i64>().map_or(MISSING, |n| n as u64),
-        _ => MISSING,
-    }
-}
-
-/// The values behind the keys of a table, but for those that are not wanted.
-fn term_keys(
-    terms: &Terms,
-    values: &Values,
-    table: &Table,
-    ids: &Interned,
-) -> Result<HashMap<u64, Key>, EsError> {
-    let mut keys: Vec<u64> = table.keys.iter().map(|(_, key)| *key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let mut names = HashMap::with_capacity(keys.len());
-    let mut name = |key: u64, text: &str| {
-        if terms.selects(text) {
-            let value = match text.parse() {
-                Ok(number) if terms.numeric => Key::Number(number),
-                _ => Key::Text(text.into()),
-            };
-            names.insert(key, value);
-        }
-    };
-    if !matches!(values, Values::Numbers(_))
-        && keys.last() == Some(&MISSING)
-        && let Some(missing) = &terms.missing
-    {
-        keys.pop();
-        name(MISSING, missing);
-    }
-    match values {
-        Values::Nothing => {}
-        Values::Numbers(_) => {
-            for key in keys {
-                name(key, &(key as i64).to_string());
-            }
-        }
-        Values::Ids(_) => {
-            for key in keys {
-                if let Some(text) = ids.texts.get(key as usize) {
-                    name(key, text);
-                }
-            }
-        }
-        Values::Keywords(keywords) => {
-            let mut rest = keys.iter();
-            keywords.texts(&keys, |text| {
-                if let Some(key) = rest.next() {
-                    name(*key, text);
-                }
-            })?;
-        }
-    }
-    Ok(names)
-}
-
 /// The buckets of a table by their keys, below each bucket above.
 fn keyed(
+    node: &Node,
     below: Vec<Collecting<'_>>,
     table: &Table,
     parents: usize,
@@ -860,7 +777,17 @@ fn keyed(
             count: table.counts[bucket],
             below: below.collect(),
         };
-        found[*parent as usize].insert(key, value);
+        // A value may be there twice: as a document's own, and as what those
+        // without one have.
+        match found[*parent as usize].entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(value);
+            }
+            Entry::Occupied(slot) => {
+                slot.into_mut()
+                    .merge(value, node, &mut Budget::new(usize::MAX))?;
+            }
+        }
     }
     Ok(found.into_iter().map(Partial::Keyed).collect())
 }
@@ -912,44 +839,4 @@ fn parts_below(
         .into_iter()
         .map(|below| Ok(below.harvest(buckets)?.into_iter().map(Some).collect()))
         .collect()
-}
-
-fn distinct_values(
-    values: &Values,
-    missing: Option<u64>,
-    table: &Table,
-    parents: usize,
-) -> Result<Vec<Partial>, EsError> {
-    let mut hashes: HashMap<u64, u64> = HashMap::new();
-    if let Values::Keywords(keywords) = values {
-        let mut keys: Vec<u64> = table.keys.iter().map(|(_, key)| *key).collect();
-        keys.retain(|key| *key != MISSING);
-        keys.sort_unstable();
-        keys.dedup();
-        let mut rest = keys.iter();
-        keywords.texts(&keys, |text| {
-            if let Some(key) = rest.next() {
-                hashes.insert(*key, hash(text));
-            }
-        })?;
-    }
-    let mut found: Vec<HashSet<u64>> = (0..parents).map(|_| HashSet::new()).collect();
-    for (parent, key) in &table.keys {
-        let value = match (values, missing) {
-            (Values::Keywords(_), Some(missing)) if *key == MISSING => missing,
-            (Values::Nothing, Some(missing)) => missing,
-            (Values::Numbers(_), Some(missing)) if *key == MISSING => missing,
-            (Values::Keywords(_), _) => hashes.get(key).copied().unwrap_or(*key),
-            _ => *key,
-        };
-        found[*parent as usize].insert(value);
-    }
-    Ok(found.into_iter().map(Partial::Distinct).collect())
-}
-
-/// A hash that is the same in every segment of one search.
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
