@@ -388,6 +388,17 @@ fn multi_match(body: Value, common: &mut Common) -> Result<MultiMatch> {
         let reason = format!("failed to parse [multi_match] query type [{kind}]. unknown type.");
         return Err(QueryError::of_kind("parse_exception", reason).at(at));
     }
+    let kind = found.kind.as_deref().unwrap_or("best_fields");
+    if found.matching.fuzziness.is_some()
+        && matches!(kind, "cross_fields" | "phrase" | "phrase_prefix")
+    {
+        let reason = format!("Fuzziness not allowed for type [{kind}]");
+        return Err(QueryError::parsing(reason).at(at));
+    }
+    if kind == "bool_prefix" && found.slop.is_some_and(|slop| slop > 0) {
+        let reason = "[slop] not allowed for type [bool_prefix]";
+        return Err(QueryError::parsing(reason).at(at));
+    }
     found.matching.query = required("multi_match", at, found.matching.query)?;
     Ok(found)
 }
@@ -490,10 +501,14 @@ fn fuzzy(body: Value, common: &mut Common) -> Result<Clause> {
 }
 
 fn terms(body: Value, common: &mut Common) -> Result<Clause> {
-    if matches!(&body.kind, Kind::Object(entries) if entries.is_empty()) {
-        return Err(body.error("[terms] query requires a field name, followed by array of terms or a document lookup specification"));
-    }
-    let (field, list) = one_field("terms", body, common)?;
+    let at = body.at;
+    let (field, list) = one_field("terms", body, common).map_err(|error| {
+        if error.kind != "illegal_argument_exception" {
+            return error;
+        }
+        let reason = "[terms] query requires a field name, followed by array of terms or a document lookup specification";
+        QueryError::parsing(reason).at(at)
+    })?;
     if matches!(list.kind, Kind::Object(_)) {
         return Err(list
             .error("[terms] query does not support a lookup")

@@ -677,7 +677,10 @@ impl Buckets {
                 extended.0.map(|ms| rounding.floor(ms)),
                 extended.1.map(|ms| rounding.floor(ms)),
             ),
-            hard: (hard.0.map(|ms| ms as f64), hard.1.map(|ms| ms as f64)),
+            hard: (
+                hard.0.map(|ms| rounding.floor(ms) as f64),
+                hard.1.map(|ms| rounding.floor(ms) as f64),
+            ),
             cut: Cut::Dates(rounding),
             min_doc_count: histogram.min_doc_count.unwrap_or(0),
             missing,
