@@ -194,6 +194,24 @@ fn check_field(field: &str) -> Result<(), Refused> {
     }
 }
 
+/// A key of a flattened field takes no pattern in Elasticsearch. There only the
+/// shards say so that may have hits, which tells of all documents.
+fn no_pattern_on_a_key(pattern: &str, field: &str) -> Result<(), Refused> {
+    let is_key = field.split_once('.').is_some_and(|(root, _)| {
+        let mut flattened = FIELDS
+            .iter()
+            .filter(|(_, kind)| *kind == FieldType::Flattened);
+        flattened.any(|(name, _)| *name == root)
+    });
+    if !is_key {
+        return Ok(());
+    }
+    let reason = format!(
+        "failed to create query: [{pattern}] queries are not currently supported on keyed [flattened] fields."
+    );
+    Err(QueryError::of_kind("query_shard_exception", reason).into())
+}
+
 fn check_queries(search: &Search) -> Result<(), Refused> {
     for query in search.query.iter().chain(&search.post_filter) {
         check_query(query)?;
@@ -229,7 +247,12 @@ fn check_query(query: &Query) -> Result<(), Refused> {
             if inner.rewrite.is_some() {
                 return sees_past("rewrite");
             }
-            check_field(&inner.field)
+            check_field(&inner.field)?;
+            match &query.clause {
+                Clause::Wildcard(_) => no_pattern_on_a_key("wildcard", &inner.field),
+                Clause::Regexp { .. } => no_pattern_on_a_key("regexp", &inner.field),
+                _ => Ok(()),
+            }
         }
         Clause::Terms { field, .. } | Clause::Exists { field } => check_field(field),
         Clause::Range(inner) => check_field(&inner.field),
@@ -260,15 +283,28 @@ fn check_query_string(inner: &QueryString) -> Result<(), Refused> {
     if inner.fuzziness.is_some() {
         return sees_past("fuzziness");
     }
-    inner
+    let fields: Vec<&str> = inner
         .fields
         .iter()
         .chain(&inner.default_field)
-        .try_for_each(|field| check_field(field))?;
-    check_node(&inner.tree)
+        .map(String::as_str)
+        .collect();
+    fields.iter().try_for_each(|field| check_field(field))?;
+    check_node(&inner.tree, &fields)
 }
 
-fn check_node(node: &Node) -> Result<(), Refused> {
+/// `fields` are those of words that name none.
+fn check_node(node: &Node, fields: &[&str]) -> Result<(), Refused> {
+    let no_pattern = |pattern: &str, field: &Option<String>| {
+        let own = field.as_deref();
+        let fields = if own.is_some() { &[] } else { fields };
+        own.into_iter()
+            .chain(fields.iter().copied())
+            .try_for_each(|field| {
+                check_field(field)?;
+                no_pattern_on_a_key(pattern, field)
+            })
+    };
     match node {
         Node::Empty | Node::All => Ok(()),
         Node::Unreadable(reason) => Err(Refused::Wrong(QueryError::of_kind(
@@ -278,15 +314,15 @@ fn check_node(node: &Node) -> Result<(), Refused> {
         Node::Word { field, .. }
         | Node::Phrase { field, .. }
         | Node::Prefix { field, .. }
-        | Node::Wildcard { field, .. }
-        | Node::Regexp { field, .. }
         | Node::Range { field, .. } => field.as_deref().map_or(Ok(()), check_field),
+        Node::Wildcard { field, .. } => no_pattern("wildcard", field),
+        Node::Regexp { field, .. } => no_pattern("regexp", field),
         Node::Exists { field } => check_field(field),
         Node::Fuzzy { .. } => sees_past("a fuzzy word (~)"),
         Node::Bool(clauses) => clauses
             .iter()
-            .try_for_each(|(_, clause)| check_node(clause)),
-        Node::Boost(inner, _) => check_node(inner),
+            .try_for_each(|(_, clause)| check_node(clause, fields)),
+        Node::Boost(inner, _) => check_node(inner, fields),
     }
 }
 

@@ -351,8 +351,22 @@ fn what_could_see_past_the_restriction_is_forbidden() {
             restricted(body)
         );
     }
-    let body = r#"{"sort":["seq"],"search_after":[1,2,3,4,5,6]}"#;
-    assert!(matches!(restricted(body), Err(Refused::Wrong(_))), "{body}");
+    for body in [
+        r#"{"sort":["seq"],"search_after":[1,2,3,4,5,6]}"#,
+        r#"{"query":{"wildcard":{"annotations.a":"b*"}}}"#,
+        r#"{"query":{"regexp":{"annotations.a":"b.*"}}}"#,
+        r#"{"query":{"query_string":{"query":"annotations.a:b?"}}}"#,
+        r#"{"query":{"query_string":{"query":"x AND b?","fields":["pod","annotations.a^2"]}}}"#,
+    ] {
+        assert!(matches!(restricted(body), Err(Refused::Wrong(_))), "{body}");
+    }
+    for body in [
+        r#"{"query":{"wildcard":{"annotation":"b*"}}}"#,
+        r#"{"query":{"prefix":{"annotations.a":"b"}}}"#,
+        r#"{"query":{"query_string":{"query":"annotations.a:b* pod:x?"}}}"#,
+    ] {
+        assert!(restricted(body).is_ok(), "{body}");
+    }
 }
 
 #[test]

@@ -75,6 +75,11 @@ impl Region {
         *read = Some(Read {
             indices: cursor.indices.clone(),
         });
+        if let Some(hits) = &cursor.end {
+            let id = self.sealing.seal(&holder, Kind::Scroll, &cursor);
+            let page = answer::page_behind_the_last(&id.ok_or_else(unreadable)?, hits);
+            return Ok(json_answer(StatusCode::OK, page));
+        }
         let mut body = json!({"scroll_id": cursor.id});
         if let Some(time) = asked.scroll {
             body["scroll"] = time.into();
@@ -84,6 +89,7 @@ impl Region {
             let shown = [Shown {
                 keys: cursor.keys,
                 indices: cursor.indices,
+                ..Shown::default()
             }];
             return self
                 .ask_store("/_search/scroll", &form, body, &holder, &shown)
@@ -175,7 +181,7 @@ impl Region {
         }
         let text = read_whole(response.body_mut()).await;
         if status != StatusCode::OK {
-            let shown = answer::error(&text, status, "");
+            let (status, shown) = answer::error(&text, status, "");
             return Ok(json_answer(status, shown));
         }
         let mut opened: Map<String, Value> =
@@ -190,6 +196,7 @@ impl Region {
                         Vec::new()
                     },
                     keys: 0,
+                    end: None,
                 };
                 let sealed = self.sealing.seal(&holder, Kind::PointInTime, &cursor);
                 opened.insert(name.to_owned(), sealed.ok_or_else(unreadable)?.into());
@@ -239,18 +246,23 @@ impl Region {
     }
 
     /// Let the store end `count` of them, and say only that: how many parts a
-    /// store had of each is its own affair.
+    /// store had of each is its own affair, and whether it ended one before.
     async fn ended(&self, path: &str, count: usize, body: &str) -> Response<Body> {
         let mut status = StatusCode::NOT_FOUND;
         if count > 0 {
             let response = self.tell_store(Method::DELETE, path, "", body).await;
             status = response.status();
         }
-        let freed = if status == StatusCode::OK { count } else { 0 };
-        if !matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) {
-            return json_answer(status, answer::error("", status, ""));
+        let is_over = matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
+        if !is_over {
+            return json_answer(status, answer::error("", status, "").1);
         }
-        let body = json!({"succeeded": true, "num_freed": freed});
+        let status = if count > 0 {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        let body = json!({"succeeded": true, "num_freed": count});
         json_answer(status, body.to_string())
     }
 
@@ -303,6 +315,7 @@ impl Region {
                 id: id.to_owned(),
                 indices: Vec::new(),
                 keys: 0,
+                end: None,
             };
             self.sealing.seal(holder, Kind::Scroll, &cursor)
         });
@@ -384,8 +397,8 @@ pub(super) fn invalid(fault: &str) -> Fault {
 }
 
 fn unreadable() -> Fault {
-    let status = StatusCode::BAD_GATEWAY;
-    Fault::Answer(status, answer::error("", status, ""))
+    let (status, body) = answer::error("", StatusCode::BAD_GATEWAY, "");
+    Fault::Answer(status, body)
 }
 
 /// A body up to the limit, or nothing.

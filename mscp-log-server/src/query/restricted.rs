@@ -5,12 +5,14 @@
 //! the store. It always runs over all indices, with the ones that were named as
 //! a filter. What is no search has a constant answer.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use mscp_log_core::access::{Restriction, Visible};
-use mscp_log_core::query::ast::Search;
+use mscp_log_core::query::ast::{Aggregation, Clause, Query, Search, TrackTotalHits};
 use mscp_log_core::query::{Header, Msearch, QueryError, Refused};
 use serde_json::{Value, json};
 
@@ -147,6 +149,7 @@ impl Region {
                     query: search.query,
                     ..Search::default()
                 };
+                check(&only_query, "")?;
                 let form = form_of(&parameters) + ANY_INDICES;
                 let (body, holder) = (only_query.emit(), self.holder(&subject, &all));
                 self.ask_store("/_count", &form, body, &holder, &[Shown::default()])
@@ -203,6 +206,11 @@ impl Region {
         let shown = [Shown {
             keys: search.sort.len(),
             indices: names,
+            count_up_to: count_up_to(&search).filter(|_| scroll.is_none()),
+            aggregations: names_of(&search.aggs),
+            // Pages behind the first have none in any store.
+            of_nothing: check(&search, &form)?,
+            fault: None,
         }];
         self.ask_store("/_search", &form, search.emit(), &holder, &shown)
             .await
@@ -228,6 +236,7 @@ impl Region {
             return Err(QueryError::argument(reason).into());
         }
         let mut msearch = Msearch::parse(&self.whole_body(ask).await?)?;
+        let form = form_of(&parameters);
         let mut shown = Vec::new();
         for (header, search) in &mut msearch.searches {
             let mut names = if header.index.is_empty() {
@@ -243,15 +252,30 @@ impl Region {
                 header.allow_no_indices = Some(true);
             }
             *search = search.restrict_within(visible, indices::filter(&names)?)?;
+            let (of_nothing, fault) = match check(search, &form) {
+                Err(Fault::Answer(_, body)) => (None, Some(body)),
+                checked => (checked?, None),
+            };
             shown.push(Shown {
                 keys: search.sort.len(),
                 indices: names,
+                count_up_to: count_up_to(search),
+                aggregations: names_of(&search.aggs),
+                of_nothing,
+                fault,
             });
+            if shown.last().is_some_and(|one| one.fault.is_some()) {
+                *header = Header::default();
+                *search = Search {
+                    query: Some(Query::of(Clause::MatchNone)),
+                    size: Some(0),
+                    ..Search::default()
+                };
+            }
         }
         *read = Some(Read {
             indices: shown.iter().map(|one| one.indices.join(",")).collect(),
         });
-        let form = form_of(&parameters);
         self.ask_store("/_msearch", &form, msearch.emit(), &holder, &shown)
             .await
     }
@@ -385,8 +409,8 @@ impl Region {
             .await;
         let status = response.status();
         let unreadable = || {
-            let body = answer::error("", StatusCode::BAD_GATEWAY, "");
-            Ok(json(StatusCode::BAD_GATEWAY, body))
+            let (status, body) = answer::error("", StatusCode::BAD_GATEWAY, "");
+            Ok(json(status, body))
         };
         let Ok(bytes) = axum::body::to_bytes(response.into_body(), MAX_ANSWER).await else {
             return unreadable();
@@ -395,13 +419,15 @@ impl Region {
             return unreadable();
         };
         if status != StatusCode::OK {
-            return Ok(json(status, answer::error(text, status, &body)));
+            let (status, shown) = answer::error(text, status, &body);
+            return Ok(json(status, shown));
         }
-        let seal = |kind: Kind, id: &str, shown: &Shown| {
+        let seal = |kind: Kind, id: &str, shown: &Shown, end: Option<&str>| {
             let cursor = Cursor {
                 id: id.to_owned(),
                 indices: shown.indices.clone(),
                 keys: shown.keys,
+                end: end.map(str::to_owned),
             };
             self.sealing.seal(holder, kind, &cursor)
         };
@@ -411,9 +437,59 @@ impl Region {
         };
         match written {
             Ok(answer) => Ok(json(StatusCode::OK, answer)),
-            Err(NotShown::Partial) => Ok(json(StatusCode::SERVICE_UNAVAILABLE, answer::partial())),
+            Err(NotShown::Partial(status, body)) => Ok(json(status, body)),
             Err(NotShown::Form) => unreadable(),
         }
+    }
+}
+
+/// Find the faults of a search before the store does. A shard looks at a search
+/// only as far as it may have hits, which depends on all of its documents: a
+/// fault that only some shards find would tell of those. Without a fault: what
+/// its aggregations are of no documents, under the parameters of `form`.
+#[cfg(feature = "embedded")]
+fn check(search: &Search, form: &str) -> Result<Option<String>, Fault> {
+    use crate::store::embedded::search::{Limits, SearchContext, answer as find_faults};
+    let context = SearchContext {
+        now_ms: crate::clock::now_us().div_euclid(1_000),
+        deadline: None,
+        limits: Limits::default(),
+        count_only: false,
+        typed_keys: form.contains("&typed_keys") && !form.contains("&typed_keys=false"),
+    };
+    match find_faults(&[], search, &context) {
+        Ok(body) => Ok(body.get("aggregations").map(Value::to_string)),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+            let body = error.body().to_string();
+            let (status, body) = answer::error(&body, status, &search.emit());
+            Err(Fault::Answer(status, body))
+        }
+    }
+}
+
+/// Without the embedded store there is nothing to find them with.
+#[cfg(not(feature = "embedded"))]
+fn check(_: &Search, _: &str) -> Result<Option<String>, Fault> {
+    Ok(None)
+}
+
+/// The names of aggregations on all levels.
+fn names_of(aggregations: &[(String, Aggregation)]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (name, aggregation) in aggregations {
+        names.insert(name.clone());
+        names.append(&mut names_of(&aggregation.aggs));
+    }
+    names
+}
+
+/// How far the hits of a search are counted.
+fn count_up_to(search: &Search) -> Option<u64> {
+    match search.track_total_hits {
+        None => Some(10_000),
+        Some(TrackTotalHits::UpTo(limit)) => Some(limit),
+        Some(TrackTotalHits::Whole(_)) => None,
     }
 }
 

@@ -17,9 +17,10 @@ const NONCE_BYTES: usize = 24;
 /// The version of the form of a sealed id.
 const VERSION: u8 = 1;
 
-/// The least bytes that are encrypted; more are the next power of two, so that
-/// the length does not count the indices.
-const LEAST_BYTES: usize = 1_024;
+/// The least bytes that are encrypted; more are four times as many, and so on,
+/// so that the length does not count the indices. Elasticsearch has about 100
+/// bytes a shard in an id.
+const LEAST_BYTES: usize = 4 * 1_024;
 
 /// The most bytes of a sealed id that are looked at.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
@@ -49,6 +50,9 @@ pub(super) struct Cursor {
     pub(super) indices: Vec<String>,
     /// The keys that hits of a scroll are sorted by.
     pub(super) keys: usize,
+    /// Of a scroll that has no more hits, what its pages say of them. Some
+    /// stores end such a scroll, if no shard could have had any.
+    pub(super) end: Option<String>,
 }
 
 /// Who may use an id.
@@ -91,7 +95,10 @@ impl Sealing {
     /// The id as its holder gets it; `None` where the system gives no random bytes.
     pub(super) fn seal(&self, holder: &Holder<'_>, kind: Kind, cursor: &Cursor) -> Option<String> {
         let mut plain = serde_json::to_vec(cursor).ok()?;
-        let length = plain.len().next_power_of_two().max(LEAST_BYTES);
+        let mut length = LEAST_BYTES;
+        while length < plain.len() {
+            length *= 4;
+        }
         // White space behind a JSON document is part of its grammar.
         plain.resize(length, b' ');
         let mut nonce = [0; NONCE_BYTES];
@@ -143,6 +150,7 @@ mod tests {
             id: "x".repeat(length),
             indices: vec!["a*".to_owned()],
             keys: 3,
+            end: None,
         }
     }
 
@@ -199,7 +207,7 @@ mod tests {
             let sealed = sealing.seal(&holder, Kind::PointInTime, &cursor(id));
             sealed.unwrap().len()
         };
-        assert_eq!(length(10), length(800));
-        assert_eq!(length(1_200), length(1_900));
+        assert_eq!(length(10), length(4_000));
+        assert_eq!(length(4_200), length(16_000));
     }
 }

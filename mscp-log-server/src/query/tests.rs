@@ -318,6 +318,33 @@ async fn what_a_restricted_token_may_not_do_never_reaches_the_store() {
     }
 }
 
+/// A store's shards look at a search only as far as they may have hits.
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn faults_of_a_search_are_found_before_the_store_is_asked() {
+    let faulty = r#"{"sort":["no.such.field"]}"#;
+    let (store, region) = over(Memory::default());
+    let asked = ask(shop(), "POST", "/_search", faulty);
+    let response = region.answer(asked).await.response.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let said = text(response).await;
+    assert!(
+        said.contains("No mapping found for [no.such.field]"),
+        "{said}"
+    );
+    assert!(store.asked.lock().unwrap().is_empty());
+
+    let answer = r#"{"took":1,"responses":[{"hits":{"hits":[]}},{"hits":{"hits":[]}}]}"#;
+    *store.answer.lock().unwrap() = Some((200, answer.to_owned()));
+    let lines = format!("{{}}\n{faulty}\n{{}}\n{{}}\n");
+    let asked = ask(shop(), "POST", "/_msearch", &lines);
+    let said = text(region.answer(asked).await.response.unwrap()).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["responses"][0]["status"], 400);
+    assert!(said["responses"][1]["hits"].is_object());
+    assert!(!store.asked.lock().unwrap()[0].1.contains("no.such.field"));
+}
+
 #[tokio::test]
 async fn constants_are_the_same_whatever_the_store_holds() {
     let (store, region) = over(Memory::default());
@@ -480,300 +507,7 @@ async fn bodies_have_limits_and_must_be_json() {
 }
 
 #[cfg(feature = "embedded")]
-mod embedded {
-    //! The promise itself, on real stores: what is outside of a restriction
-    //! changes no byte of an answer but `took`.
-
-    use proptest::prelude::*;
-    use proptest::sample::select;
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-
-    use super::*;
-    use crate::buffer::dead_letters::DeadLetters;
-    use crate::store::embedded::{EmbeddedStore, Settings};
-
-    fn document() -> impl Strategy<Value = Value> {
-        (
-            select(vec!["shop", "shop", "bank", "shopping", ""]),
-            select(vec!["error in the pool", "a b c", "time out error", "secret word", "日志 error", ""]),
-            (select(vec!["web-1", "web-2", "db-0", "secret-0"]), select(vec!["ERROR", "INFO", ""])),
-            (0i64..5, 0i64..4, 0i64..3),
-            select(vec!["logstash-http-a", "logstash-http-b", "logstash-secret"]),
-        )
-            .prop_map(|(namespace, message, (pod, level), (time, seq, day), index)| {
-                let ms = 1_516_752_000_000 + day * 86_400_000 + time;
-                let mut document = json!({
-                    "@timestamp": ms, "realtime_us": ms * 1_000, "seq": seq, "message": message, "pod": pod,
-                    "index": index, "tags": [pod, level], "annotations": {"user": pod},
-                });
-                for (field, value) in [("namespace", namespace), ("level", level)] {
-                    if !value.is_empty() {
-                        document[field] = value.into();
-                    }
-                }
-                document
-            })
-    }
-
-    fn body() -> impl Strategy<Value = Value> {
-        let queries = vec![
-            json!({"match_all": {}}),
-            json!({"match": {"message": "error secret"}}),
-            json!({"match_phrase": {"message": {"query": "error pool", "slop": 3}}}),
-            json!({"query_string": {"query": "error OR pod:secret* OR _exists_:level"}}),
-            json!({"query_string": {"query": "*"}}),
-            json!({"bool": {"must_not": {"term": {"namespace": "shop"}}}}),
-            json!({"bool": {"should": [{"match_all": {}}, {"term": {"namespace": "bank"}}], "minimum_should_match": 0}}),
-            json!({"terms": {"namespace": ["bank", "shop"]}}),
-            json!({"wildcard": {"pod": "*-0"}}),
-            json!({"prefix": {"message": "e"}}),
-            json!({"range": {"realtime_us": {"gte": 1_516_752_000_002_000_i64}}}),
-            json!({"range": {"@timestamp": {"lt": "2018-01-25"}}}),
-            json!({"exists": {"field": "level"}}),
-            json!({"ids": {"values": ["id-1", "id-2", "id-3"]}}),
-            json!({"term": {"_index": "logstash-secret-2018.01.24"}}),
-            json!({"constant_score": {"filter": {"term": {"tags": "ERROR"}}}}),
-            json!({"term": {"annotations.user": "secret-0"}}),
-        ];
-        let aggregations = vec![
-            json!({"a": {"terms": {"field": "namespace"}}}),
-            json!({"a": {"terms": {"field": "pod", "size": 1, "order": {"_key": "desc"}}, "aggs": {"b": {"stats": {"field": "seq"}}}}}),
-            json!({"a": {"terms": {"field": "_index", "missing": "x"}}}),
-            json!({"a": {"terms": {"field": "level", "missing": "none", "include": ".*"}}}),
-            json!({"a": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1ms", "min_doc_count": 0}}}),
-            json!({"a": {"date_histogram": {"field": "@timestamp", "calendar_interval": "day", "extended_bounds": {"min": "2018-01-20", "max": "2018-01-28"}}}}),
-            json!({"a": {"filters": {"filters": {"x": {"term": {"namespace": "bank"}}, "y": {"match_all": {}}}}}}),
-            json!({"a": {"filter": {"term": {"namespace": "bank"}}, "aggs": {"b": {"cardinality": {"field": "pod"}}}}}),
-            json!({"a": {"cardinality": {"field": "namespace"}}, "b": {"stats": {"field": "realtime_us"}}}),
-            json!({"a": {"global": {}}}),
-            json!({"a": {"terms": {"field": "pod", "min_doc_count": 0}}}),
-        ];
-        let sorts = vec![
-            json!([]),
-            json!(["_score"]),
-            json!([{"@timestamp": "desc"}, "_doc"]),
-            json!([{"level": {"order": "asc", "missing": "_first"}}]),
-            json!(["seq"]),
-            json!([{"no_such": {"unmapped_type": "long"}}]),
-            json!(["no_such"]),
-        ];
-        let options = vec![
-            json!({}),
-            json!({"size": 3}),
-            json!({"size": 2, "from": 3}),
-            json!({"size": 0, "track_total_hits": true}),
-            json!({"track_total_hits": 2}),
-            json!({"track_total_hits": false}),
-            json!({"terminate_after": 1}),
-            json!({"min_score": 0.1}),
-            json!({"track_scores": true, "version": true}),
-            json!({"_source": false, "fields": ["*"], "docvalue_fields": ["p*"]}),
-            json!({"highlight": {"fields": {"*": {}}}}),
-            json!({"post_filter": {"term": {"pod": "web-1"}}}),
-        ];
-        (
-            select(queries),
-            proptest::option::of(select(aggregations)),
-            select(sorts),
-            select(options),
-        )
-            .prop_map(|(query, aggregations, sort, options)| {
-                let mut body = options;
-                body["query"] = query;
-                body["sort"] = sort;
-                if let Some(aggregations) = aggregations {
-                    body["aggs"] = aggregations;
-                }
-                body
-            })
-    }
-
-    async fn store(folder: &std::path::Path, documents: &[(usize, Value)]) -> Region {
-        let store =
-            EmbeddedStore::open(folder, Settings::default(), DeadLetters::below(folder)).unwrap();
-        let region = Region::new(
-            "local",
-            Arc::new(store),
-            &config::Search {
-                max_concurrent_per_subject: 64,
-                ..limits()
-            },
-            sealing(),
-        );
-        let mut lines = String::new();
-        for (id, document) in documents {
-            let index = document["index"].as_str().unwrap();
-            let day = 24
-                + (document["realtime_us"].as_i64().unwrap() - 1_516_752_000_000_000)
-                    / 86_400_000_000;
-            lines += &json!({"create": {"_index": format!("{index}-2018.01.{day}"), "_id": format!("id-{id}")}}).to_string();
-            lines += "\n";
-            lines += &document.to_string();
-            lines += "\n";
-        }
-        if !lines.is_empty() {
-            let mut asked = ask(Visible::All, "POST", "/_bulk?refresh=true", &lines);
-            let lines_type = HeaderValue::from_static("application/x-ndjson");
-            asked.headers.insert(header::CONTENT_TYPE, lines_type);
-            asked.write = true;
-            let answer = text(region.answer(asked).await.response.unwrap()).await;
-            assert!(answer.contains(r#""errors":false"#), "{answer}");
-        }
-        region
-    }
-
-    /// The answer without `took`, or why there is none.
-    async fn answer(
-        region: &Region,
-        visible: &Visible,
-        uri: &str,
-        body: &str,
-    ) -> Result<String, Refusal> {
-        let response = region
-            .answer(ask(visible.clone(), "POST", uri, body))
-            .await
-            .response?;
-        let status = response.status();
-        let answer = text(response).await;
-        let mut parts = answer.split(r#""took":"#);
-        let mut without = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            without += part.trim_start_matches(|digit: char| digit.is_ascii_digit());
-        }
-        Ok(format!("{status} {without}"))
-    }
-
-    #[tokio::test]
-    async fn documents_outside_of_a_restriction_change_no_byte_of_an_answer() {
-        let mut runner = TestRunner::new_with_rng(
-            Config::default(),
-            TestRng::deterministic_rng(RngAlgorithm::ChaCha),
-        );
-        let mut draw = |count: usize| -> Vec<Value> {
-            (0..count)
-                .map(|_| document().new_tree(&mut runner).unwrap().current())
-                .collect()
-        };
-        let documents: Vec<(usize, Value)> = draw(300).into_iter().enumerate().collect();
-        let seen: Vec<(usize, Value)> = documents
-            .iter()
-            .filter(|(_, one)| one["namespace"] == "shop")
-            .cloned()
-            .collect();
-        let unseen: Vec<(usize, Value)> = documents
-            .iter()
-            .filter(|(_, one)| one["namespace"] != "shop")
-            .cloned()
-            .collect();
-        assert!(seen.len() > 50 && unseen.len() > 50);
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let (all, only_seen) = (
-            store(&path("all"), &documents).await,
-            store(&path("seen"), &seen).await,
-        );
-        let (only_unseen, empty) = (
-            store(&path("unseen"), &unseen).await,
-            store(&path("empty"), &[]).await,
-        );
-
-        let visible = shop();
-        let mut answered = 0;
-        for round in 0..400 {
-            let body = body().new_tree(&mut runner).unwrap().current();
-            let index = [
-                "",
-                "/logstash-*",
-                "/logstash-http-a-*,-*25",
-                "/logstash-secret-2018.01.24",
-                "/none",
-            ][round % 5];
-            let (uri, body) = match round % 3 {
-                0 => (
-                    format!("{index}/_msearch"),
-                    format!("{{}}\n{body}\n{{\"index\":\"logstash-secret*\"}}\n{body}\n"),
-                ),
-                _ => (format!("{index}/_search"), body.to_string()),
-            };
-            let found = answer(&all, &visible, &uri, &body).await;
-            answered += usize::from(found.as_ref().is_ok_and(|text| text.starts_with("200")));
-            assert_eq!(
-                found,
-                answer(&only_seen, &visible, &uri, &body).await,
-                "{uri} {body}"
-            );
-            let found = answer(&only_unseen, &visible, &uri, &body).await;
-            assert_eq!(
-                found,
-                answer(&empty, &visible, &uri, &body).await,
-                "{uri} {body}"
-            );
-            let query: Value = json!({"query": body_query(&body)});
-            let uri = format!("{index}/_count");
-            let found = answer(&all, &visible, &uri, &query.to_string()).await;
-            assert_eq!(
-                found,
-                answer(&only_seen, &visible, &uri, &query.to_string()).await,
-                "{uri} {query}"
-            );
-        }
-        assert!(answered > 200, "only {answered} searches were answered");
-    }
-
-    fn body_query(body: &str) -> Value {
-        let line = body.lines().nth(1).unwrap_or(body);
-        serde_json::from_str::<Value>(line).unwrap()["query"].clone()
-    }
-
-    #[tokio::test]
-    async fn a_restricted_search_finds_what_may_be_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let documents: Vec<(usize, Value)> = ["shop", "bank", "shop"]
-            .iter()
-            .enumerate()
-            .map(|(id, namespace)| {
-                let us = 1_516_752_000_000_000_i64 + id as i64;
-                (id, json!({"namespace": namespace, "message": "error", "realtime_us": us, "seq": id, "index": "logstash-http-a"}))
-            })
-            .collect();
-        let region = store(folder.path(), &documents).await;
-        let response = region
-            .answer(ask(shop(), "GET", "/logstash-*/_search?q=error", ""))
-            .await
-            .response
-            .unwrap();
-        let found: Value = serde_json::from_str(&text(response).await).unwrap();
-        assert_eq!(found["hits"]["total"]["value"], 2);
-        let ids: Vec<&str> = found["hits"]["hits"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|hit| hit["_id"].as_str().unwrap())
-            .collect();
-        assert_eq!(ids, ["id-2", "id-0"]);
-        // The sort values of the last hit lead to the next page.
-        let after = &found["hits"]["hits"][0]["sort"];
-        let body = json!({"search_after": after, "sort": [{"realtime_us": "desc"}]}).to_string();
-        let response = region
-            .answer(ask(shop(), "GET", "/_search", &body))
-            .await
-            .response
-            .unwrap();
-        let found: Value = serde_json::from_str(&text(response).await).unwrap();
-        assert_eq!(found["hits"]["hits"][0]["_id"], "id-0");
-        let body =
-            json!({"search_after": [1_516_752_000_000_002_i64], "sort": [{"realtime_us": "desc"}]})
-                .to_string();
-        let response = region
-            .answer(ask(shop(), "GET", "/_search", &body))
-            .await
-            .response
-            .unwrap();
-        let found: Value = serde_json::from_str(&text(response).await).unwrap();
-        assert_eq!(found["hits"]["hits"][0]["_id"], "id-0", "{found}");
-    }
-}
+mod embedded;
 
 #[tokio::test]
 async fn a_token_for_one_index_names_no_other_in_a_body_restricted_or_not() {

@@ -7,6 +7,7 @@
 mod clients;
 mod conformance;
 mod differential;
+mod restriction;
 mod shipping;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("clients", clients::trials),
     ("conformance", conformance::trials),
     ("differential", differential::trials),
+    ("restriction", restriction::trials),
     ("shipping", shipping::trials),
 ];
 

@@ -5,6 +5,7 @@
 mod backup;
 mod kill;
 mod lifecycle;
+mod passthrough;
 mod push;
 mod restriction;
 mod support;
