@@ -13,7 +13,7 @@ use libtest_mimic::{Failed, Trial};
 use mscp_log_tests::differential::dice::Dice;
 use mscp_log_tests::differential::documents::{Document, corpus};
 use mscp_log_tests::differential::queries::Knows;
-use mscp_log_tests::differential::requests::{Body, Request, request};
+use mscp_log_tests::differential::requests::{Body, Request, Scope, request};
 use mscp_log_tests::engine::Product;
 use mscp_log_tests::process::{self, Node};
 use mscp_log_tests::target::{RUNTIME, Target};
@@ -354,7 +354,7 @@ fn no_byte_changes(front: &Front) -> Result<(), Failed> {
         let (seen, unseen) = (of(true), of(false));
         let now = left.min(CASES);
         let requests: Vec<Request> = (0..now)
-            .map(|_| request(dice, front.knows, ROUND))
+            .map(|_| request(dice, front.knows, Scope::Everything, ROUND))
             .collect();
 
         front.clear();
