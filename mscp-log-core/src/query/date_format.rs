@@ -189,6 +189,10 @@ impl Format {
         match self {
             // A zone moves even these: they are read as a time of that zone.
             Self::EpochMillis => zone.instant_shown(read_epoch(text, 1)?),
+            // Rounded up, a second that is written whole goes to its end.
+            Self::EpochSecond if round_up && !text.contains('.') => {
+                zone.instant_shown(read_epoch(text, 1_000)?.checked_add(999)?)
+            }
             Self::EpochSecond => zone.instant_shown(read_epoch(text, 1_000)?),
             Self::Iso { strict } => read_iso(text, *strict)?.instant(zone, round_up),
             Self::Pattern(parts) => read_pattern(parts, text)?.instant(zone, round_up),

@@ -284,7 +284,10 @@ fn query_string() -> BoxedStrategy<QueryString> {
         .prop_filter_map(
             "texts that Lucene takes",
             |(query, default_operator, default_field, fields)| {
-                let default_field = default_field.map(str::to_owned);
+                // Both at once are refused.
+                let default_field = default_field
+                    .filter(|_| fields.is_empty())
+                    .map(str::to_owned);
                 let mut text = QueryString {
                     query,
                     default_operator,

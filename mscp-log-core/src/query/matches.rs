@@ -98,10 +98,13 @@ impl Reader<'_> {
                     self.by_text(inner, |_, _, text| compiled.is_match(text))
                 })
             }
-            Clause::Regexp { term, .. } => {
+            Clause::Regexp { term, flags, .. } => {
                 let ignore_case = term.case_insensitive == Some(true);
-                let expression =
-                    text_of(&term.value).and_then(|text| regexp::to_regex(&text, ignore_case).ok());
+                let flags = regexp::Flags::parse(flags.as_deref().unwrap_or("ALL")).ok();
+                let expression = text_of(&term.value)
+                    .zip(flags)
+                    .map(|(text, flags)| flags.applied(&text))
+                    .and_then(|text| regexp::to_regex(&text, ignore_case).ok());
                 let compiled = expression.and_then(|expression| compile(&expression));
                 compiled.is_some_and(|compiled| {
                     self.by_text(term, |_, _, text| compiled.is_match(text))
@@ -545,9 +548,16 @@ impl Reader<'_> {
                     return Some(self.term(name, &Scalar::String(text.clone()), false));
                 }
                 let words = tokens(text).count();
+                let alone =
+                    std::ptr::eq(node, &raw const scope.settings.tree) && scope.fields.len() == 1;
                 let matching = Match {
                     query: Some(Scalar::String(text.clone())),
                     operator: scope.settings.default_operator,
+                    minimum_should_match: scope
+                        .settings
+                        .minimum_should_match
+                        .clone()
+                        .filter(|_| alone),
                     ..Match::default()
                 };
                 (words > 0).then(|| self.matching(name, &matching, false))

@@ -8,6 +8,7 @@ use super::error::QueryError;
 use super::json::{Kind, Result, Value};
 use super::lucene;
 use super::parse::{object_settings, unknown};
+use super::regexp;
 
 /// How deep queries may nest (`indices.query.bool.max_nested_depth`).
 pub(super) const MAX_QUERY_DEPTH: usize = 30;
@@ -465,7 +466,12 @@ fn regexp(body: Value, common: &mut Common) -> Result<Clause> {
     let (mut flags, mut states) = (None, None);
     let term = term("regexp", body, common, &mut |name, value| {
         match name {
-            "flags" => flags = Some(value.text(name)?),
+            "flags" => {
+                let at = value.at;
+                let text = value.text(name)?;
+                regexp::Flags::parse(&text).map_err(|error| QueryError::argument(error).at(at))?;
+                flags = Some(text);
+            }
             "max_determinized_states" => states = Some(value.unsigned(name)?),
             _ => return Ok(Some(value)),
         }
@@ -651,6 +657,12 @@ fn query_string(what: &str, body: Value, common: &mut Common) -> Result<QueryStr
             _ => return Err(unknown(what, &name, &value)),
         }
     }
+    if found.default_field.is_some() && !found.fields.is_empty() {
+        let reason = "failed to create query: cannot use [fields] parameter in conjunction with [default_field]";
+        return Err(QueryError::of_kind("query_shard_exception", reason)
+            .by_shards()
+            .at(at));
+    }
     found.query = text.ok_or_else(|| {
         QueryError::parsing(format!("[{what}] must be provided with a [query]")).at(at)
     })?;
@@ -681,6 +693,10 @@ pub(super) fn query_string_tree(found: &mut QueryString) -> Result<()> {
 
 fn simple_tree(found: &mut QueryString) -> Result<()> {
     check_length(&found.query)?;
+    if found.query.trim() == "*" {
+        found.tree = lucene::Node::All;
+        return Ok(());
+    }
     let flags = match found.flags.as_deref() {
         None => lucene::Flags::default(),
         Some(text) => lucene::Flags::parse(text).ok_or_else(|| {

@@ -12,6 +12,74 @@ pub const MAX_LENGTH: usize = 1_000;
 /// How deep groups may nest.
 const MAX_DEPTH: usize = 30;
 
+/// The operators that `flags` of a `regexp` query leave on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u8);
+
+/// The flags of the operators that can be taken away, and how each is written.
+const OPERATORS: [(&str, &str); 5] = [
+    ("INTERSECTION", "&"),
+    ("COMPLEMENT", "~"),
+    ("EMPTY", "#"),
+    ("ANYSTRING", "@"),
+    ("INTERVAL", "<"),
+];
+
+impl Flags {
+    /// `ALL`, `NONE`, or names with `|` between them, as Elasticsearch's
+    /// `RegexpFlag` knows them.
+    ///
+    /// # Errors
+    /// A name that is no flag.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut flags = 0;
+        for name in text.split('|').filter(|name| !name.is_empty()) {
+            let upper = name.to_ascii_uppercase();
+            let place = OPERATORS.iter().position(|(flag, _)| *flag == upper);
+            flags |= match (place, upper.as_str()) {
+                (Some(place), _) => 1 << place,
+                (None, "ALL") => u8::MAX,
+                // Named automata are registered by programs; there are none.
+                (None, "NONE" | "AUTOMATON") => 0,
+                (None, _) => return Err(format!("Unknown regexp flag [{name}]")),
+            };
+        }
+        Ok(Self(flags))
+    }
+
+    fn has(self, operator: char) -> bool {
+        OPERATORS
+            .iter()
+            .enumerate()
+            .all(|(place, (_, written))| !written.contains(operator) || self.0 & (1 << place) != 0)
+    }
+
+    /// The expression in which operators that are off are escaped: they stand
+    /// for themselves.
+    #[must_use]
+    pub fn applied(self, expression: &str) -> String {
+        let mut written = String::with_capacity(expression.len());
+        let (mut in_class, mut in_quotes) = (false, false);
+        let mut characters = expression.chars();
+        while let Some(character) = characters.next() {
+            match character {
+                '\\' if !in_quotes => {
+                    written.push(character);
+                    written.extend(characters.next());
+                    continue;
+                }
+                '"' if !in_class => in_quotes = !in_quotes,
+                '[' if !in_quotes => in_class = true,
+                ']' if !in_quotes => in_class = false,
+                _ if !in_class && !in_quotes && !self.has(character) => written.push('\\'),
+                _ => {}
+            }
+            written.push(character);
+        }
+        written
+    }
+}
+
 /// `expression` as an anchored expression of the `regex` crate.
 ///
 /// # Errors
@@ -290,6 +358,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_operator_that_is_off_stands_for_itself() {
+        let applied = |flags: &str, text: &str| Flags::parse(flags).unwrap().applied(text);
+        assert_eq!(
+            applied("NONE", r#"a@"@"[@]\@#~&<"#),
+            r#"a\@"@"[@]\@\#\~\&\<"#
+        );
+        assert_eq!(applied("ANYSTRING|EMPTY", "a@#~"), r"a@#\~");
+        assert_eq!(applied("ALL", "a@#~&<"), "a@#~&<");
+        assert!(Flags::parse("QUICK").is_err());
+    }
 
     #[track_caller]
     fn check(expression: &str, matching: &[&str], other: &[&str]) {

@@ -101,6 +101,12 @@ impl Dice {
         self.pick(NAMES).to_owned()
     }
 
+    /// A value that a query asks for. Of the longest ones Lucene makes no
+    /// automaton, and refuses the query where there are documents.
+    pub fn asked(&mut self) -> String {
+        self.pick(NAMES).to_owned()
+    }
+
     /// A field of keywords.
     pub fn keyword(&mut self) -> &'static str {
         self.pick(KEYWORDS)

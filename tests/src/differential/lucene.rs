@@ -135,7 +135,7 @@ fn word(dice: &mut Dice) -> String {
     let word = if dice.percent(70) {
         dice.word()
     } else {
-        dice.name()
+        dice.asked()
     };
     // Signs of control are read differently from version to version.
     let word = word.replace(['\u{0}', '\u{FFFF}'], "");

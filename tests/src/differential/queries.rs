@@ -56,7 +56,7 @@ pub fn value_of(dice: &mut Dice, field: &str) -> Value {
         "realtime_us" => json!(dice.time_us()),
         "@timestamp" | "source_time" => date(dice),
         _ if dice.percent(4) => json!(dice.percent(50)),
-        _ => json!(dice.name()),
+        _ => json!(dice.asked()),
     }
 }
 
@@ -208,13 +208,13 @@ fn field_or_pattern(dice: &mut Dice, knows: Knows) -> String {
 }
 
 fn fuzziness(dice: &mut Dice) -> Value {
-    match dice.below(7) {
+    // More than two edits are refused by some versions only where there are words.
+    match dice.below(6) {
         0 => json!(0),
         1 => json!(1),
         2 => json!(2),
         3 => json!("AUTO:2,4"),
         4 => json!("1"),
-        5 => json!("3"),
         _ => json!("AUTO"),
     }
 }
@@ -383,7 +383,7 @@ fn pattern(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
             let text = if field == "message" {
                 dice.word()
             } else {
-                dice.name()
+                dice.asked()
             };
             let end = dice.below(4);
             text.chars().take(end).collect()

@@ -71,9 +71,14 @@ impl Compiler<'_> {
             ))),
             Node::All => Ok(Some(all())),
             Node::Exists { field } => self.exists(field).map(Some),
-            Node::Word { field, text } => self.each(asked, field.as_deref(), |target, name| {
-                self.word(asked, target, name, text)
-            }),
+            Node::Word { field, text } => {
+                // Of several fields each word is the best of them, and a
+                // minimum has nothing to count.
+                let counted = top && (field.is_some() || asked.fields.len() == 1);
+                self.each(asked, field.as_deref(), |target, name| {
+                    self.word(asked, target, name, text, counted)
+                })
+            }
             Node::Phrase { field, text, slop } => {
                 let slop = slop.or(asked.text.phrase_slop);
                 self.each(asked, field.as_deref(), |target, name| {
@@ -210,6 +215,7 @@ impl Compiler<'_> {
         target: &Target,
         name: &str,
         text: &str,
+        counted: bool,
     ) -> Result<Option<Compiled>, EsError> {
         if asked.words(target, text)?.is_empty() {
             return Ok(None);
@@ -219,6 +225,11 @@ impl Compiler<'_> {
             query: Some(Scalar::String(text.to_owned())),
             operator: asked.text.default_operator.or(Some(Operator::Or)),
             analyzer: asked.text.analyzer.clone(),
+            minimum_should_match: asked
+                .text
+                .minimum_should_match
+                .clone()
+                .filter(|_| counted && !asked.simple),
             ..Match::default()
         };
         self.match_words(&matching, false).map(Some)

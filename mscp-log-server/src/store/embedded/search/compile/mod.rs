@@ -47,6 +47,16 @@ pub(crate) struct Compiler<'a> {
     pub(crate) counts: &'a Arc<FieldCounts>,
 }
 
+/// Ways to make one query of many terms that change no document found.
+const REWRITES: [&str; 6] = [
+    "constant_score",
+    "constant_score_auto",
+    "constant_score_blended",
+    "constant_score_boolean",
+    "constant_score_filter",
+    "scoring_boolean",
+];
+
 impl Compiler<'_> {
     /// A query of the terms of `target` with Elasticsearch's scores.
     fn scored(&self, target: &Target, query: impl IndexQuery) -> Compiled {
@@ -97,11 +107,17 @@ impl Compiler<'_> {
         | Clause::Regexp { term, .. }
         | Clause::Fuzzy { term, .. } = clause
             && let Some(rewrite) = &term.rewrite
-            && rewrite.starts_with("top_terms")
         {
-            return Err(EsError::unknown(format!(
-                "[rewrite] of [{rewrite}] is not supported, as it leaves out documents"
-            )));
+            if rewrite.starts_with("top_terms") {
+                return Err(EsError::unknown(format!(
+                    "[rewrite] of [{rewrite}] is not supported, as it leaves out documents"
+                )));
+            }
+            if !REWRITES.contains(&rewrite.as_str()) {
+                return Err(EsError::create_query(format!(
+                    "unknown rewrite_method [{rewrite}]"
+                )));
+            }
         }
         match clause {
             Clause::MatchAll => Ok(all()),
@@ -118,7 +134,7 @@ impl Compiler<'_> {
             Clause::Exists { field } => self.exists(field),
             Clause::Prefix(term) => self.prefix(term),
             Clause::Wildcard(term) => self.wildcard(term),
-            Clause::Regexp { term, .. } => self.regexp(term),
+            Clause::Regexp { term, flags, .. } => self.regexp(term, flags.as_deref()),
             Clause::Fuzzy {
                 term,
                 fuzziness,

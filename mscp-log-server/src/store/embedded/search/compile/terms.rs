@@ -362,13 +362,15 @@ impl Compiler<'_> {
         self.expression(target, &literal, &wildcard::to_regex(pattern, fold))
     }
 
-    pub(super) fn regexp(&self, term: &Term) -> Result<Compiled, EsError> {
+    pub(super) fn regexp(&self, term: &Term, flags: Option<&str>) -> Result<Compiled, EsError> {
         let Some(target) = target::resolve(self.schema, &term.field) else {
             return Ok(none());
         };
         textual(&target, &term.field, "regexp")?;
         let fold = term.case_insensitive == Some(true);
-        self.regexp_of(&target, &scalar_text(&term.value), fold)
+        let flags = regexp::Flags::parse(flags.unwrap_or("ALL")).map_err(EsError::create_query)?;
+        let expression = flags.applied(&scalar_text(&term.value));
+        self.regexp_of(&target, &expression, fold)
     }
 
     /// Terms that fit an expression of Lucene's.

@@ -94,6 +94,11 @@ impl Compiler<'_> {
             ("match_phrase", "phrase")
         };
         let mut words = words(what, phrase.analyzer.as_deref(), &target, &text)?;
+        if prefix && words.len() > 1 && phrase.slop.is_some_and(|slop| slop > 0) {
+            return Err(EsError::unknown(
+                "[match_phrase_prefix] with a [slop] is not supported",
+            ));
+        }
         if target.kind != Kind::Text {
             if prefix || words.len() > 1 {
                 return Err(EsError::create_query(format!(
@@ -230,6 +235,11 @@ impl Compiler<'_> {
             let Some(target) = target::resolve(self.schema, field) else {
                 continue;
             };
+            if multi.matching.analyzer.is_some() && target.kind != Kind::Text {
+                return Err(EsError::unknown(format!(
+                    "[cross_fields] with an [analyzer] of words is not supported on [{field}]"
+                )));
+            }
             let part = if target.kind == Kind::Text {
                 let mut matching = multi.matching.clone();
                 matching.field.clone_from(field);
