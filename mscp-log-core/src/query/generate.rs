@@ -284,7 +284,6 @@ fn query_string() -> BoxedStrategy<QueryString> {
         .prop_filter_map(
             "texts that Lucene takes",
             |(query, default_operator, default_field, fields)| {
-                // Both at once are refused.
                 let default_field = default_field
                     .filter(|_| fields.is_empty())
                     .map(str::to_owned);
@@ -296,8 +295,7 @@ fn query_string() -> BoxedStrategy<QueryString> {
                     ..QueryString::default()
                 };
                 query_string_tree(&mut text).ok()?;
-                let readable = !matches!(text.tree, super::lucene::Node::Unreadable(_));
-                readable.then_some(text)
+                (!matches!(text.tree, super::lucene::Node::Unreadable(_))).then_some(text)
             },
         )
         .boxed()
