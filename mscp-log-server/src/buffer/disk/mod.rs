@@ -14,6 +14,7 @@
 mod check;
 mod files;
 mod format;
+pub mod log;
 mod position;
 mod reader;
 mod recovery;
@@ -31,7 +32,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{AppendError, Buffer, ConsumeError, Consumer, Usage};
 pub use check::{Damage, Report, verify};
@@ -147,6 +148,8 @@ struct Shared {
     mark: watch::Sender<Mark>,
     /// Commits are one after another.
     commit: Mutex<()>,
+    /// Whether its records count in the metrics of the buffer.
+    counted: bool,
     /// Locked while the buffer is open.
     _lock: File,
 }
@@ -204,6 +207,34 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// All that was appended is kept elsewhere, and nothing is on its way.
+    /// Every segment goes; the next append begins a new one.
+    fn forget(&self) -> Result<(), String> {
+        let _one_at_a_time = lock(&self.commit);
+        let committed = position::Committed {
+            epoch: self.mark.borrow().epoch,
+            next: self.mark.borrow().end,
+        };
+        position::save(&self.dir, committed)
+            .map_err(|error| format!("saving the position: {error}"))?;
+        let gone = {
+            let mut state = self.state();
+            state.committed = committed;
+            state.active = false;
+            state.take_committed()
+        };
+        for segment in gone {
+            // What stays goes at the next start: the position is behind it.
+            let path = segment.path(&self.dir);
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot delete a file of the log");
+            }
+        }
+        Ok(())
+    }
+}
+
 impl State {
     /// Take out the segments that are wholly committed, but for the one that
     /// is being written.
@@ -243,16 +274,25 @@ impl DiskBuffer {
     /// When another process has it, a newer program wrote it, or the file
     /// system fails.
     pub fn open(dir: &Path, settings: DiskSettings) -> Result<Self, OpenError> {
-        let floor = u64::try_from(crate::clock::now_us()).unwrap_or_default();
-        Self::open_on(Box::new(System), dir, settings, floor)
+        Self::open_on(Box::new(System), dir, settings, first_number())
     }
 
     /// Open on `files`; new numbers are at least `floor`.
     fn open_on(
         files: Box<dyn Files>,
         dir: &Path,
+        settings: DiskSettings,
+        floor: u64,
+    ) -> Result<Self, OpenError> {
+        Self::open_counted(files, dir, settings, floor, true)
+    }
+
+    fn open_counted(
+        files: Box<dyn Files>,
+        dir: &Path,
         mut settings: DiskSettings,
         floor: u64,
+        counted: bool,
     ) -> Result<Self, OpenError> {
         settings.segment_bytes = settings.segment_bytes.min(settings.max_bytes / 8);
         make_dir(files.as_ref(), dir)?;
@@ -284,6 +324,7 @@ impl DiskBuffer {
             state: Mutex::new(state),
             mark: watch::Sender::new(mark),
             commit: Mutex::new(()),
+            counted,
             _lock: lock,
         });
         let writer = writer::start(Arc::clone(&shared), end, next).map_err(OpenError::io(dir))?;
@@ -367,7 +408,11 @@ impl Buffer for DiskBuffer {
             AppendError::Failed(format!("an append of {len} bytes is too long to be one"))
         })?;
         drop(records);
-        let answer = reserved.submit(payload)?;
+        let (reply, answer) = oneshot::channel();
+        let answered = move |result| {
+            let _ = reply.send(result);
+        };
+        reserved.submit(payload, Box::new(answered))?;
         answer.await.unwrap_or(Err(AppendError::Closed))
     }
 
@@ -388,6 +433,11 @@ impl Buffer for DiskBuffer {
                 .sum(),
         }
     }
+}
+
+/// Where numbers begin: above all that were given before.
+fn first_number() -> u64 {
+    u64::try_from(crate::clock::now_us()).unwrap_or_default()
 }
 
 /// Make `dir` and the name of it durable.

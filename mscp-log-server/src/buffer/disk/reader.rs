@@ -23,7 +23,7 @@ pub(super) struct DiskConsumer {
     reading: Reading,
 }
 
-type Read = io::Result<Option<(u64, Vec<Bytes>)>>;
+pub(super) type Read = io::Result<Option<(u64, Vec<Bytes>)>>;
 
 /// Where the reader is: here, or on a blocking thread. A `read` that is
 /// dropped leaves it there, and the next one takes what it brings.
@@ -38,12 +38,7 @@ impl DiskConsumer {
     pub(super) fn new(shared: Arc<Shared>, epoch: u64) -> Self {
         let next = shared.state().committed.next;
         let mark = shared.mark.subscribe();
-        let reader = Reader {
-            shared: Arc::clone(&shared),
-            next,
-            ready: VecDeque::new(),
-            open: None,
-        };
+        let reader = Reader::new(Arc::clone(&shared));
         Self {
             shared,
             mark,
@@ -149,7 +144,7 @@ impl Consumer for DiskConsumer {
 
 /// Reads frames and hands out records. Memory: a window of the file, or the
 /// longest append.
-struct Reader {
+pub(super) struct Reader {
     shared: Arc<Shared>,
     /// The number of the next record, or the least it can be.
     next: u64,
@@ -164,8 +159,19 @@ struct Open {
 }
 
 impl Reader {
+    /// Begin at the last commit.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let next = shared.state().committed.next;
+        Self {
+            shared,
+            next,
+            ready: VecDeque::new(),
+            open: None,
+        }
+    }
+
     /// The next records; `None` when all that is durable was read.
-    fn read(&mut self, max_bytes: usize) -> Read {
+    pub(super) fn read(&mut self, max_bytes: usize) -> Read {
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut first = self.next;

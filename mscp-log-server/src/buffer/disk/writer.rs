@@ -6,8 +6,6 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
-
 use super::files::{Appender, is_full};
 use super::format::{FRAME_HEADER, FrameHeader, Payload, SEGMENT_HEADER, SegmentHeader, VERSION};
 use super::{AppendError, Segment, Shared, lock, segment_name};
@@ -16,7 +14,8 @@ use super::{AppendError, Segment, Shared, lock, segment_name};
 /// the smaller part, few enough that the first of them does not wait long.
 const GROUP_BYTES: usize = 8 << 20;
 
-type Answer = oneshot::Sender<Result<(), AppendError>>;
+/// Who is told what became of an append.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
 
 /// Appends that wait for the disk, bounded in number and bytes.
 pub(super) struct Queue {
@@ -157,7 +156,7 @@ impl Queue {
             self.release(FRAME_HEADER + payload.bytes.len(), 1);
             // Who no longer waits has lost nothing: the records are as
             // durable as the answer would have said.
-            let _ = reply.send(answer());
+            reply(answer());
         }
     }
 }
@@ -168,22 +167,19 @@ impl Reserved<'_> {
         self.waiting as u64
     }
 
-    pub(super) fn submit(
-        mut self,
-        payload: Payload,
-    ) -> Result<oneshot::Receiver<Result<(), AppendError>>, AppendError> {
-        let (reply, answer) = oneshot::channel();
+    /// Hand the append over; `answer` is called on the writer's thread.
+    pub(super) fn submit(mut self, payload: Payload, answer: Answer) -> Result<(), AppendError> {
         {
             let mut waiting = lock(&self.queue.waiting);
             if let Some(refusal) = waiting.refusal() {
                 drop(waiting);
                 return Err(refusal);
             }
-            waiting.appends.push_back((payload, reply));
+            waiting.appends.push_back((payload, answer));
         }
         self.len = 0;
         self.queue.more.notify_one();
-        Ok(answer)
+        Ok(())
     }
 }
 
@@ -316,9 +312,11 @@ impl Writer<'_> {
             last.bytes = bytes;
         }
         shared.mark.send_modify(|mark| mark.end = first);
-        metrics::counter!("mscp_log_buffer_records_total").increment(records);
-        metrics::counter!("mscp_log_buffer_bytes_total").increment(len);
-        metrics::counter!("mscp_log_buffer_syncs_total").increment(1);
+        if shared.counted {
+            metrics::counter!("mscp_log_buffer_records_total").increment(records);
+            metrics::counter!("mscp_log_buffer_bytes_total").increment(len);
+            metrics::counter!("mscp_log_buffer_syncs_total").increment(1);
+        }
         Ok(())
     }
 
@@ -326,8 +324,8 @@ impl Writer<'_> {
     fn segment(&mut self, len: u64) -> Result<&mut (Box<dyn Appender>, u64), Failure> {
         let header = SEGMENT_HEADER as u64;
         if let Some((_, durable)) = &self.file
-            && *durable > header
-            && *durable + len > self.shared.settings.segment_bytes
+            && (*durable > header && *durable + len > self.shared.settings.segment_bytes
+                || !self.shared.state().active)
         {
             self.file = None;
         }

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! store/
-//!   format.json          {"version": 2}
+//!   format.json          {"version": 3}
 //!   empty-indices.json   names that were made and hold nothing
 //!   templates.json       index templates that clients put
+//!   log/                 what clients wrote and no commit has
 //!   lock                 held while a process has the folder
 //!   2026.11.23/          a partition: a tantivy index
 //!   undated/
@@ -23,8 +24,9 @@ use super::indices::{Expression, Missing, Options, is_day};
 use super::partition::{Partition, PartitionSnapshot, UNDATED};
 
 /// The format that this binary writes. Partitions that format 1 made stay as
-/// they are, and are read and written further.
-const FORMAT: u64 = 2;
+/// they are, and are read and written further. Since format 3 there is a log,
+/// which an older binary would not read.
+const FORMAT: u64 = 3;
 
 /// Partitions that one store may have: a client that may write must not be
 /// able to fill the disk with folders.
@@ -79,6 +81,12 @@ pub enum CatalogError {
         /// Why.
         error: tantivy::TantivyError,
     },
+    /// The log of what no commit has cannot be opened.
+    #[error("the log of the store: {0}")]
+    Log(crate::buffer::disk::OpenError),
+    /// What is not committed cannot be, so that the store cannot be read whole.
+    #[error("{0}")]
+    Uncommitted(String),
     /// An index that is not there.
     #[error("no such index [{0}]")]
     Missing(String),

@@ -83,6 +83,12 @@ impl Seen {
         }
     }
 
+    /// Whether what is known of it rests on what no commit has.
+    pub(super) fn is_uncommitted(&self, key: &Key) -> bool {
+        self.filter.may_contain(key.id.key())
+            && (self.pending.contains(key) || self.deleted.contains(key))
+    }
+
     /// A document was added.
     pub(super) fn add(&mut self, key: Key, snapshot: &PartitionSnapshot) {
         if self.filter.is_full() {

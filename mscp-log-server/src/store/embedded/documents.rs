@@ -1,6 +1,11 @@
 //! A document's JSON into what tantivy indexes, or the error that
 //! Elasticsearch gives for it.
 
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use mscp_log_core::field::{FIELDS, FieldType};
 use mscp_log_core::template::IGNORE_ABOVE;
 use tantivy::TantivyDocument;
@@ -31,6 +36,11 @@ impl Document {
     /// Put it into an index.
     pub(super) fn set_index(&mut self, fields: &Fields, index: &str) {
         self.indexed.add_text(fields.index, index);
+    }
+
+    /// Its source.
+    pub(super) fn text(&self) -> &[u8] {
+        self.source.text()
     }
 
     /// As the partition that `fields` are of takes it.
@@ -149,10 +159,12 @@ pub(super) fn prepare(source: &[u8], fields: &Fields, id: Id) -> Result<Prepared
     };
     let mut reader = Reader {
         fields,
-        document: TantivyDocument::with_capacity(source.len() * 2),
+        // About what the indexed values of a line take.
+        document: TantivyDocument::with_capacity(source.len()),
         seen: 0,
         values: [0; FIELDS.len()],
         cuts: Vec::with_capacity(FIELDS.len()),
+        message: None,
         source,
         event_id: None,
         index: None,
@@ -177,6 +189,8 @@ struct Reader<'a> {
     values: [u8; FIELDS.len()],
     /// Values that stand in a column too, if they are the only ones of their field.
     cuts: Vec<Cut>,
+    /// The message, where it was borrowed from the source.
+    message: Option<Cut>,
     source: &'a [u8],
     event_id: Option<&'a str>,
     index: Option<&'a str>,
@@ -300,7 +314,16 @@ impl<'a> Reader<'a> {
             ("event_id", Json::Text(text)) => self.event_id = Some(text),
             ("index", Json::Text(text)) => self.index = Some(text),
             ("tags", _) if text == TIME_OF_RECEIPT => self.time_of_receipt = true,
-            ("message", _) => self.document.add_bool(self.fields.has_message, true),
+            ("message", value) => {
+                self.document.add_bool(self.fields.has_message, true);
+                if let Json::Text(Cow::Borrowed(written)) = value {
+                    self.message = place_in(self.source, written).map(|start| Cut {
+                        kind: Kind::Message,
+                        start,
+                        length: written.len(),
+                    });
+                }
+            }
             _ => {}
         }
         let Some(field) = self.fields.at(place) else {
@@ -373,7 +396,7 @@ impl<'a> Reader<'a> {
         {
             cuts.extend(whole(Kind::Id, text));
         }
-        for name in CUT_NUMBERS {
+        for (name, finder) in CUT_NUMBERS.into_iter().zip(&*NAMES_OF_NUMBERS) {
             let Some(place) = place_of(name).filter(|place| alone(*place)) else {
                 continue;
             };
@@ -381,7 +404,9 @@ impl<'a> Reader<'a> {
                 "realtime_us" => self.realtime_us,
                 _ => self.ingest_us,
             };
-            cuts.extend(number.and_then(|number| cut_of_number(self.source, place, number)));
+            cuts.extend(
+                number.and_then(|number| cut_of_number(self.source, finder, place, number)),
+            );
         }
         if let (Some(text), Some(us)) = (self.timestamp, self.realtime_us)
             && place_of("realtime_us").is_some_and(alone)
@@ -389,7 +414,7 @@ impl<'a> Reader<'a> {
         {
             cuts.extend(whole(Kind::Time, text));
         }
-        cuts.extend(cut_of_message(self.source));
+        cuts.extend(self.message.or_else(|| cut_of_message(self.source)));
         cuts
     }
 
@@ -428,6 +453,12 @@ fn is_indexed(text: &str) -> bool {
     text.len() <= IGNORE_ABOVE || text.encode_utf16().count() <= IGNORE_ABOVE
 }
 
+static NAMES_OF_NUMBERS: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| CUT_NUMBERS.map(|name| Finder::new(&format!("\"{name}\":")).into_owned()));
+
+/// The longest text of an `i64`.
+const MAX_NUMBER: usize = 20;
+
 /// Numbers that are long and nearly all different.
 const CUT_NUMBERS: [&str; 2] = ["realtime_us", "ingest_us"];
 
@@ -447,13 +478,17 @@ fn place_in(source: &[u8], text: &str) -> Option<usize> {
 
 /// Where a number stands in `source`. Any place with this text will do: what is
 /// put back there is the same text.
-fn cut_of_number(source: &[u8], place: usize, number: i64) -> Option<Cut> {
-    let name = format!("\"{}\":", FIELDS[place].0);
-    let start = memchr::memmem::find(source, name.as_bytes())? + name.len();
-    let text = number.to_string();
+fn cut_of_number(source: &[u8], name: &Finder<'_>, place: usize, number: i64) -> Option<Cut> {
+    let mut text = [0; MAX_NUMBER];
+    let text = {
+        let mut rest = &mut text[..];
+        write!(rest, "{number}").ok()?;
+        let left = rest.len();
+        &text[..MAX_NUMBER - left]
+    };
+    let start = name.find(source)? + name.needle().len();
     let end = start + text.len();
-    let same =
-        source.get(start..end)? == text.as_bytes() && matches!(source.get(end), Some(b',' | b'}'));
+    let same = source.get(start..end)? == text && matches!(source.get(end), Some(b',' | b'}'));
     let (kind, length) = (Kind::Field(place), text.len());
     same.then_some(Cut {
         kind,

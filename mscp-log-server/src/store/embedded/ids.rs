@@ -89,15 +89,17 @@ impl fmt::Display for DocumentId {
 
 /// The number that 32 lower-case hex digits say.
 fn canonical(text: &str) -> Option<u128> {
-    let digits = text.len() == 32
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    if digits {
-        u128::from_str_radix(text, 16).ok()
-    } else {
-        None
+    if text.len() != 32 {
+        return None;
     }
+    text.bytes().try_fold(0, |number: u128, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(digit))
+    })
 }
 
 fn digest(text: &str) -> u128 {

@@ -117,7 +117,8 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
-        let mut object = Vec::new();
+        // A line of a container has 18 members; most objects are lines.
+        let mut object = Vec::with_capacity(20);
         while let Some(Name(name)) = members.next_key()? {
             object.push((name, members.next_value()?));
         }

@@ -16,11 +16,13 @@ mod documents;
 pub mod ids;
 mod indices;
 mod json;
+mod log;
 mod open;
 pub mod partition;
 mod patterns;
 pub mod schema;
 pub mod search;
+mod sight;
 mod snapshot;
 mod source;
 mod strips;
@@ -63,7 +65,8 @@ pub struct Settings {
     pub version: (u16, u16, u16),
     /// Memory of all open writers together, in bytes.
     pub memory_bytes: u64,
-    /// Longest that a record waits until searches see it.
+    /// Longest that a record waits until searches see it. While there are none,
+    /// commits come ten times more rarely, and a search that comes waits for one.
     pub commit_interval: Duration,
     /// Bytes of the body of one request, unpacked.
     pub max_body_bytes: u64,
@@ -122,10 +125,12 @@ impl EmbeddedStore {
             memory_bytes: settings.memory_bytes,
             commit_interval: settings.commit_interval,
         };
-        let writer = Writer::start(Arc::clone(&catalog), writing, letters).map_err(|error| {
-            let path = folder.to_owned();
-            CatalogError::Io { path, error }
-        })?;
+        let log = log::open(folder).map_err(CatalogError::Log)?;
+        let writer =
+            Writer::start(Arc::clone(&catalog), writing, letters, log).map_err(|error| {
+                let path = folder.to_owned();
+                CatalogError::Io { path, error }
+            })?;
         Ok(Self {
             searches: Arc::new(Semaphore::new(settings.max_concurrent_searches.max(1))),
             queued_searches: Arc::new(Semaphore::new(QUEUED_SEARCHES)),

@@ -28,36 +28,48 @@ const REMEMBERED: usize = 32 * 1024;
 /// Append the pattern of `text` to `pattern` and its digits to `digits`;
 /// `false`, with both as they were, where it has none.
 pub(super) fn take_apart(text: &[u8], pattern: &mut Vec<u8>, digits: &mut Vec<u8>) -> bool {
-    if text.len() > LONGEST || memchr::memchr(HEX, text).is_some() {
+    if !is_plain(text, text.len()) {
         return false;
     }
-    let mut rest = text;
-    while let Some(start) = rest.iter().position(u8::is_ascii_alphanumeric) {
-        let (between, word_on) = rest.split_at(start);
-        pattern.extend_from_slice(between);
-        let end = word_on
-            .iter()
-            .position(|byte| !byte.is_ascii_alphanumeric());
-        let (word, behind) = word_on.split_at(end.unwrap_or(word_on.len()));
-        rest = behind;
+    take_apart_plain(text, pattern, digits);
+    true
+}
+
+/// Whether `length` bytes of a text may have a pattern.
+pub(super) fn is_plain(text: &[u8], length: usize) -> bool {
+    length <= LONGEST && memchr::memchr(HEX, text).is_none()
+}
+
+/// As [`take_apart`], of text that [`is_plain`].
+pub(super) fn take_apart_plain(text: &[u8], pattern: &mut Vec<u8>, digits: &mut Vec<u8>) {
+    let mut done = 0;
+    // Words without digits stay as they are.
+    while let Some(first) = text[done..].iter().position(u8::is_ascii_digit) {
+        let first = done + first;
+        let before = text[done..first].iter().rev();
+        let start = first
+            - before
+                .take_while(|byte| byte.is_ascii_alphanumeric())
+                .count();
+        let behind = text[first..].iter();
+        let end = first
+            + behind
+                .take_while(|byte| byte.is_ascii_alphanumeric())
+                .count();
+        pattern.extend_from_slice(&text[done..start]);
+        let word = &text[start..end];
+        done = end;
         if is_hex_word(word) {
-            for byte in word {
-                pattern.push(HEX);
-                digits.push(value_of(*byte));
-            }
+            pattern.extend(word.iter().map(|_| HEX));
+            digits.extend(word.iter().map(|byte| value_of(*byte)));
         } else {
-            for byte in word {
-                if byte.is_ascii_digit() {
-                    pattern.push(b'0');
-                    digits.push(value_of(*byte));
-                } else {
-                    pattern.push(*byte);
-                }
-            }
+            let digit_or = |byte: &u8| if byte.is_ascii_digit() { b'0' } else { *byte };
+            pattern.extend(word.iter().map(digit_or));
+            let found = word.iter().filter(|byte| byte.is_ascii_digit());
+            digits.extend(found.map(|byte| value_of(*byte)));
         }
     }
-    pattern.extend_from_slice(rest);
-    true
+    pattern.extend_from_slice(&text[done..]);
 }
 
 /// Append to `text` what `pattern` and the next of `digits` make; `None` where
@@ -80,14 +92,11 @@ pub(super) fn put_together(
     Some(())
 }
 
-/// Digits and letters both: a word of letters alone may be English, and one of
-/// digits alone is a number like any other.
+/// Digits, of which `word` has one, and letters both: a word of letters alone
+/// may be English, and one of digits alone is a number like any other.
 fn is_hex_word(word: &[u8]) -> bool {
     let of_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    word.len() >= HEX_WORD
-        && word.iter().all(of_hex)
-        && word.iter().any(u8::is_ascii_digit)
-        && word.iter().any(u8::is_ascii_lowercase)
+    word.len() >= HEX_WORD && word.iter().all(of_hex) && word.iter().any(u8::is_ascii_lowercase)
 }
 
 fn value_of(byte: u8) -> u8 {

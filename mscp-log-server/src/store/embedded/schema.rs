@@ -16,6 +16,8 @@
 //! `_id_high`, `_id_low`, `_id_text`, `_source`, stored only, and since format 2
 //! the columns `_rest_pattern` and `_message_pattern` (see [`super::source`]).
 
+use std::sync::LazyLock;
+
 use mscp_log_core::field::{FIELDS, FieldType};
 use tantivy::schema::{
     BytesOptions, FAST, Field, IndexRecordOption, NumericOptions, STORED, Schema,
@@ -97,7 +99,28 @@ impl Fields {
 
 /// Where in [`FIELDS`] a name is.
 pub(super) fn place_of(name: &str) -> Option<usize> {
-    FIELDS.binary_search_by_key(&name, |(field, _)| field).ok()
+    let candidates = PLACES[bucket_of(name)].iter();
+    let mut places = candidates.map(|place| usize::from(*place));
+    places.find(|place| FIELDS[*place].0 == name)
+}
+
+/// The places of the names in each bucket: every name of every document is
+/// looked up, and most buckets hold one name or none.
+static PLACES: LazyLock<[Vec<u8>; BUCKETS]> = LazyLock::new(|| {
+    let mut places = [const { Vec::new() }; BUCKETS];
+    for (place, (name, _)) in (0..).zip(FIELDS) {
+        places[bucket_of(name)].push(place);
+    }
+    places
+});
+
+const BUCKETS: usize = 128;
+
+fn bucket_of(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let at = |place: usize| bytes.get(place).copied().map_or(0, usize::from);
+    let last = bytes.len().saturating_sub(1);
+    (bytes.len() + 7 * at(0) + 31 * at(last) + 11 * at(2)) % BUCKETS
 }
 
 /// The schema of every new partition and the handles to its fields.
@@ -180,6 +203,7 @@ mod tests {
     fn every_field_but_event_id_has_a_handle_of_its_name() {
         let (schema, fields) = schema();
         for (name, kind) in FIELDS {
+            assert_eq!(place_of(name).map(|place| FIELDS[place].0), Some(*name));
             match fields.of(name) {
                 Some((field, found)) => {
                     assert_eq!(schema.get_field_name(field), *name);

@@ -35,12 +35,16 @@ pub struct Stored {
 }
 
 impl EmbeddedStore {
-    /// Hold the files of the last commit of every partition, below `prefix`.
+    /// Commit, and hold the files of the last commit of every partition, below `prefix`.
     /// Writes, merges and deletions go on. Blocks on the disk.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file system refuses, or what was written cannot be committed.
     pub(super) fn hold(&self, into: &mut Snapshot, prefix: &str) -> io::Result<()> {
+        // What only the log has would be in no file that is held.
+        self.writer
+            .refresh_blocking()
+            .map_err(|reason| io::Error::other(reason.to_string()))?;
         let folder = self.catalog.folder();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -68,6 +72,7 @@ impl EmbeddedStore {
     /// # Errors
     /// When a partition cannot be read.
     pub fn each_document(&self, mut each: impl FnMut(Stored) -> bool) -> Result<(), CatalogError> {
+        self.commit()?;
         for name in self.catalog.names().into_iter().rev() {
             let Some(partition) = self.catalog.partition(&name)? else {
                 continue;
@@ -85,11 +90,17 @@ impl EmbeddedStore {
         Ok(())
     }
 
+    fn commit(&self) -> Result<(), CatalogError> {
+        let committed = self.writer.refresh_blocking();
+        committed.map_err(|reason| CatalogError::Uncommitted(reason.to_string()))
+    }
+
     /// How many documents there are, and the names of indices that have none.
     ///
     /// # Errors
     /// When a partition cannot be read.
     pub fn contents(&self) -> Result<(u64, Vec<Box<str>>), CatalogError> {
+        self.commit()?;
         let mut documents = 0;
         for name in self.catalog.names() {
             if let Some(partition) = self.catalog.partition(&name)? {

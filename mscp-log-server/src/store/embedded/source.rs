@@ -20,7 +20,9 @@
 //! A rest keeps its cuts in its pattern as they are. A source without a cut for
 //! the message has an empty one.
 
-use super::patterns::{Lately, pack_digits, put_together, take_apart, unpack_digits};
+use super::patterns::{
+    Lately, is_plain, pack_digits, put_together, take_apart, take_apart_plain, unpack_digits,
+};
 
 /// Where the text of a cut comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,11 @@ impl Source {
         }
     }
 
+    /// The source as it was written.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The form of format 1.
     pub(super) fn whole(mut self) -> Vec<u8> {
         self.cuts.retain(|cut| cut.kind != Kind::Message);
@@ -105,9 +112,9 @@ impl Source {
 
     /// The form of format 2.
     pub(super) fn stored(self, lately: &mut Lately) -> Stored {
-        let mut rest = Vec::with_capacity(self.text.len());
-        self.rest(&mut rest);
-        let mut rest_pattern = Vec::with_capacity(rest.len() + 64);
+        let cut: usize = self.cuts.iter().map(|cut| cut.length).sum();
+        let rest = self.text.len() - cut;
+        let mut rest_pattern = Vec::with_capacity(rest + 64);
         self.header(&mut rest_pattern);
         let header = rest_pattern.len();
         let message = self.cuts.iter().find(|cut| cut.kind == Kind::Message);
@@ -115,8 +122,14 @@ impl Source {
         let mut message_pattern = Vec::with_capacity(message.len());
 
         let mut flags = 0;
-        let mut digits = Vec::new();
-        if take_apart(&rest, &mut rest_pattern, &mut digits) && lately.knew(&rest_pattern) {
+        let mut digits = Vec::with_capacity(64);
+        let plain = is_plain(&self.text, rest);
+        if plain {
+            for piece in self.pieces() {
+                take_apart_plain(piece, &mut rest_pattern, &mut digits);
+            }
+        }
+        if plain && lately.knew(&rest_pattern) {
             flags |= REST_IN_COLUMN;
         } else {
             digits.clear();
@@ -131,9 +144,9 @@ impl Source {
         let mut bytes = Vec::with_capacity(64);
         bytes.push(flags);
         if flags & REST_IN_COLUMN == 0 {
-            put_number(header + rest.len(), &mut bytes);
+            put_number(header + rest, &mut bytes);
             bytes.extend_from_slice(&rest_pattern[..header]);
-            bytes.extend_from_slice(&rest);
+            self.rest(&mut bytes);
         }
         if flags & MESSAGE_IN_COLUMN == 0 {
             put_number(message.len(), &mut bytes);
@@ -159,12 +172,18 @@ impl Source {
     }
 
     fn rest(&self, out: &mut Vec<u8>) {
-        let mut done = 0;
-        for cut in &self.cuts {
-            out.extend_from_slice(&self.text[done..cut.start]);
-            done = cut.start + cut.length;
+        for piece in self.pieces() {
+            out.extend_from_slice(piece);
         }
-        out.extend_from_slice(&self.text[done..]);
+    }
+
+    /// What the cuts leave.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self.cuts.iter().map(|cut| cut.start);
+        let starts = self.cuts.iter().map(|cut| cut.start + cut.length);
+        let starts = std::iter::once(0).chain(starts);
+        let ends = ends.chain(std::iter::once(self.text.len()));
+        starts.zip(ends).map(|(start, end)| &self.text[start..end])
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Batches wait in memory until a commit has them, so that after a failed
 //! commit (a full disk) the same records are put in again without the buffer
-//! being read again. Requests of clients are answered by the commit.
+//! being read again. Requests of clients are answered when they are durable in
+//! the log (see [`super::log`]), and those that ask for it by the commit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -20,10 +21,13 @@ use super::dedup::{Key, Known};
 use super::documents::{self, Document, DocumentError};
 use super::ids::DocumentId;
 use super::indices::{check_name, day_before, partition_of};
+use super::log::{self, note};
 use super::open::{Open, OpenPartitions};
 use super::schema::{Fields, schema};
+use super::sight::Sight;
 use crate::buffer::Batch;
 use crate::buffer::dead_letters::{DeadLetters, Refused};
+use crate::buffer::disk::log::{Log, Records};
 use crate::clock;
 
 /// Requests that wait for the thread; more wait for room.
@@ -38,6 +42,13 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 /// each of them would cost several times as much.
 const GATHERING: Duration = Duration::from_millis(50);
 
+/// How much longer a commit may wait while nobody searches.
+const UNSEEN: u32 = 10;
+
+/// Bytes of the log at which a commit comes, so that a start has no more of it
+/// to read. One request may be longer.
+const MAX_LOG_BYTES: u64 = 64 << 20;
+
 /// How often the thread looks for writers that have nothing to do.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -46,7 +57,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 pub(super) struct WriterSettings {
     /// Memory of all open writers together, in bytes.
     pub(super) memory_bytes: u64,
-    /// Longest that a record waits for the commit that shows it.
+    /// Longest that a record waits for the commit that shows it, while there
+    /// are searches.
     pub(super) commit_interval: Duration,
 }
 
@@ -105,17 +117,65 @@ type Waiting = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 
 enum Command {
     Bulk(Batch, Reply<()>),
-    Write(Vec<Operation>, Reply<Vec<Outcome>>),
+    Write(Vec<Operation>, Answered, Reply<Vec<Outcome>>),
     Delete(Vec<Box<str>>, Reply<()>),
-    Refresh(Reply<()>),
+    Refresh(Waiting),
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// When it is durable. Searches find it, as they wait for the commit that
+    /// shows it ([`Writer::shown`]).
+    Durable,
+    /// When a commit has it.
+    Committed,
+}
+
+/// The answer to a write. It is given when the last holder lets go: the commit,
+/// where it waits for that, and each part of it that is on its way to the log.
+struct Acknowledgement {
+    reply: Option<Reply<Vec<Outcome>>>,
+    result: Mutex<Result<Vec<Outcome>, Unavailable>>,
+}
+
+impl Acknowledgement {
+    fn new(reply: Reply<Vec<Outcome>>) -> Arc<Self> {
+        Arc::new(Self {
+            reply: Some(reply),
+            result: Mutex::new(Ok(Vec::new())),
+        })
+    }
+
+    fn outcomes(&self, outcomes: Vec<Outcome>) {
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(known) = &mut *result {
+            *known = outcomes;
+        }
+    }
+
+    fn fail(&self, reason: Unavailable) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Err(reason);
+    }
+}
+
+impl Drop for Acknowledgement {
+    fn drop(&mut self) {
+        let result = self.result.get_mut();
+        let result = result.unwrap_or_else(PoisonError::into_inner);
+        if let Some(reply) = self.reply.take() {
+            answer(reply, std::mem::replace(result, Ok(Vec::new())));
+        }
+    }
 }
 
 /// The thread, from outside.
 pub(super) struct Writer {
     /// `None` only while the store is being dropped.
-    sender: Option<Sender<(Command, OwnedSemaphorePermit)>>,
+    sender: Option<Sender<(Command, Option<OwnedSemaphorePermit>)>>,
     room: Arc<Semaphore>,
     durable: Arc<Durable>,
+    sight: Arc<Sight>,
     trouble: Arc<ArcSwapOption<Unavailable>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -125,9 +185,14 @@ impl Writer {
         catalog: Arc<Catalog>,
         settings: WriterSettings,
         letters: Arc<DeadLetters>,
+        log: Log,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let durable = Arc::new(Durable::default());
+        let sight = Arc::new(Sight::new(settings.commit_interval));
+        if log.bytes() > 0 {
+            sight.client_wrote();
+        }
         let trouble = Arc::new(ArcSwapOption::empty());
         let (_, fields) = schema();
         let worker = Worker {
@@ -136,6 +201,9 @@ impl Writer {
             fields,
             letters,
             settings,
+            log: Some(log),
+            replaying: false,
+            sight: Arc::clone(&sight),
             durable: Arc::clone(&durable),
             unacknowledged: Vec::new(),
             unacknowledged_bytes: 0,
@@ -153,6 +221,7 @@ impl Writer {
             sender: Some(sender),
             room: Arc::new(Semaphore::new(MAX_QUEUED)),
             durable,
+            sight,
             trouble,
             thread: Some(thread),
         })
@@ -163,12 +232,14 @@ impl Writer {
         self.ask(|reply| Command::Bulk(batch, reply)).await
     }
 
-    /// Do what clients want; done when it is durable and found.
+    /// Do what clients want; done when it is durable, or committed.
     pub(super) async fn write(
         &self,
         operations: Vec<Operation>,
+        when: Answered,
     ) -> Result<Vec<Outcome>, Unavailable> {
-        self.ask(|reply| Command::Write(operations, reply)).await
+        self.ask(|reply| Command::Write(operations, when, reply))
+            .await
     }
 
     /// Delete indices with all their documents.
@@ -178,7 +249,32 @@ impl Writer {
 
     /// Make everything that was taken durable and found.
     pub(super) async fn refresh(&self) -> Result<(), Unavailable> {
-        self.ask(Command::Refresh).await
+        self.ask(|reply| Command::Refresh(Box::new(|result| answer(reply, result))))
+            .await
+    }
+
+    /// As [`Writer::refresh`], for threads that may block.
+    pub(super) fn refresh_blocking(&self) -> Result<(), Unavailable> {
+        let stopped = || Unavailable("the store is stopping".to_owned());
+        let (reply, answer) = channel();
+        let waiting: Waiting = Box::new(move |result| {
+            let _ = reply.send(result);
+        });
+        let sender = self.sender.as_ref().ok_or_else(stopped)?;
+        sender
+            .send((Command::Refresh(waiting), None))
+            .map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+
+    /// Somebody is about to read: done when everything that a client was
+    /// answered for is found, and what is committed by time is not too old.
+    pub(super) async fn shown(&self) -> Result<(), Unavailable> {
+        if self.sight.reads() {
+            self.refresh().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Everything below is durable.
@@ -201,7 +297,7 @@ impl Writer {
         self.sender
             .as_ref()
             .ok_or_else(stopped)?
-            .send((command(reply), permit))
+            .send((command(reply), Some(permit)))
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
@@ -248,6 +344,11 @@ struct Worker {
     fields: Fields,
     letters: Arc<DeadLetters>,
     settings: WriterSettings,
+    /// What clients wrote and no commit has; `None` only while it is opened.
+    log: Option<Log>,
+    /// The log is being read: no commit may forget it.
+    replaying: bool,
+    sight: Arc<Sight>,
     durable: Arc<Durable>,
     /// Put in, and in no commit yet.
     unacknowledged: Vec<Batch>,
@@ -272,7 +373,10 @@ struct Incoming {
 }
 
 impl Worker {
-    fn run(mut self, commands: &Receiver<(Command, OwnedSemaphorePermit)>) {
+    fn run(mut self, commands: &Receiver<(Command, Option<OwnedSemaphorePermit>)>) {
+        if self.log.as_ref().is_some_and(|log| log.bytes() > 0) {
+            self.recover();
+        }
         loop {
             let patience = self.patience();
             match commands.recv_timeout(patience) {
@@ -290,8 +394,10 @@ impl Worker {
             }
             let late = self
                 .dirty_since
-                .is_some_and(|since| now >= since + self.settings.commit_interval);
-            if late || self.unacknowledged_bytes >= self.settings.memory_bytes / 2 {
+                .is_some_and(|since| now >= since + self.commit_interval());
+            let much = self.unacknowledged_bytes >= self.settings.memory_bytes / 2
+                || self.log.as_ref().map_or(0, Log::bytes) >= MAX_LOG_BYTES;
+            if late || much {
                 self.commit();
             }
             self.open.close_idle(now);
@@ -312,11 +418,18 @@ impl Worker {
         }
     }
 
+    /// While nobody searches, fewer and larger commits cost less.
+    fn commit_interval(&self) -> Duration {
+        if self.sight.is_looked_at() {
+            self.settings.commit_interval
+        } else {
+            self.settings.commit_interval.saturating_mul(UNSEEN)
+        }
+    }
+
     fn next_wake(&self) -> Duration {
         let now = Instant::now();
-        let commit = self
-            .dirty_since
-            .map(|since| since + self.settings.commit_interval);
+        let commit = self.dirty_since.map(|since| since + self.commit_interval());
         let retry = self.failure.as_ref().map(|failure| failure.retry_at);
         [commit, retry]
             .into_iter()
@@ -329,10 +442,9 @@ impl Worker {
         if let Some(failure) = &self.failure {
             let reason = failure.reason.clone();
             match command {
-                Command::Bulk(_, reply) | Command::Delete(_, reply) | Command::Refresh(reply) => {
-                    answer(reply, Err(reason));
-                }
-                Command::Write(_, reply) => answer(reply, Err(reason)),
+                Command::Bulk(_, reply) | Command::Delete(_, reply) => answer(reply, Err(reason)),
+                Command::Refresh(waiting) => waiting(Err(reason)),
+                Command::Write(_, _, reply) => answer(reply, Err(reason)),
             }
             return;
         }
@@ -344,15 +456,7 @@ impl Worker {
                 }
                 answer(reply, result);
             }
-            Command::Write(operations, reply) => match self.write(operations) {
-                Ok(outcomes) => {
-                    self.wait(Box::new(|result| answer(reply, result.map(|()| outcomes))));
-                }
-                Err(reason) => {
-                    self.fail(reason.clone());
-                    answer(reply, Err(reason));
-                }
-            },
+            Command::Write(operations, when, reply) => self.write(operations, when, reply),
             Command::Delete(names, reply) => {
                 let result = self.delete(&names);
                 if let Err(reason) = &result {
@@ -360,9 +464,7 @@ impl Worker {
                 }
                 answer(reply, result);
             }
-            Command::Refresh(reply) => {
-                self.wait(Box::new(|result| answer(reply, result)));
-            }
+            Command::Refresh(waiting) => self.wait(waiting),
         }
     }
 
@@ -373,7 +475,7 @@ impl Worker {
 
     fn bulk(&mut self, batch: Batch) -> Result<(), Unavailable> {
         self.put(&batch)?;
-        self.dirty_since.get_or_insert_with(Instant::now);
+        self.dirty();
         let bytes: usize = batch.records.iter().map(bytes::Bytes::len).sum();
         self.unacknowledged_bytes += bytes as u64;
         self.unacknowledged.push(batch);
@@ -464,8 +566,44 @@ impl Worker {
         self.try_commit()
     }
 
-    fn write(&mut self, operations: Vec<Operation>) -> Result<Vec<Outcome>, Unavailable> {
+    fn dirty(&mut self) {
+        self.dirty_since.get_or_insert_with(Instant::now);
+        self.sight.dirty();
+    }
+
+    fn write(&mut self, operations: Vec<Operation>, when: Answered, reply: Reply<Vec<Outcome>>) {
+        let acknowledgement = Acknowledgement::new(reply);
+        // Before anybody is answered, so that who reads then waits for it.
+        self.sight.client_wrote();
+        let logged = (when == Answered::Durable).then_some(&acknowledgement);
+        match self.apply(operations, logged) {
+            Ok((outcomes, rests)) => {
+                acknowledgement.outcomes(outcomes);
+                if when == Answered::Committed || rests {
+                    self.wait(Box::new(move |result| {
+                        if let Err(reason) = result {
+                            acknowledgement.fail(reason);
+                        }
+                    }));
+                }
+            }
+            Err(reason) => {
+                acknowledgement.fail(reason.clone());
+                self.fail(reason);
+            }
+        }
+    }
+
+    /// Do what is wanted; what becomes of each document is noted in the log
+    /// where somebody is to be told when it is durable there. Also whether an
+    /// answer rests on what no commit has and this did not note.
+    fn apply(
+        &mut self,
+        operations: Vec<Operation>,
+        logged: Option<&Arc<Acknowledgement>>,
+    ) -> Result<(Vec<Outcome>, bool), Unavailable> {
         let mut outcomes = vec![Outcome::NotFound; operations.len()];
+        let mut rests = false;
         let mut by_partition: BTreeMap<Box<str>, Vec<(usize, Operation)>> = BTreeMap::new();
         for (place, operation) in operations.into_iter().enumerate() {
             by_partition
@@ -483,11 +621,34 @@ impl Worker {
                     }
                 }
             }
+            let seen = &self.open.writing(&name)?.seen;
+            let mut keys = operations.iter().map(|(_, operation)| operation.key());
+            let uncommitted = keys.any(|key| seen.is_uncommitted(key));
+            if uncommitted && !self.unacknowledged.is_empty() {
+                // After a crash the log is read before the buffer: what changes
+                // a record of the buffer must find it in a commit.
+                self.try_commit()?;
+            }
             let open = self.open.writing(&name)?;
-            write_in(open, operations, &mut outcomes)?;
+            let changes = changes(open, operations, &mut outcomes)?;
+            rests |= uncommitted && changes.leaves_some;
+            if let Some(acknowledgement) = logged
+                && !changes.is_empty()
+            {
+                let mut records = Records::default();
+                changes.note(&mut records);
+                let log = self.log.as_mut().ok_or_else(no_log)?;
+                let held = Arc::clone(acknowledgement);
+                log.append(records, move |result| {
+                    if let Err(reason) = result {
+                        held.fail(reason.into());
+                    }
+                })?;
+            }
+            changes.make(open)?;
         }
-        self.dirty_since.get_or_insert_with(Instant::now);
-        Ok(outcomes)
+        self.dirty();
+        Ok((outcomes, rests))
     }
 
     fn delete(&mut self, names: &[Box<str>]) -> Result<(), Unavailable> {
@@ -535,11 +696,19 @@ impl Worker {
     /// Commit all that was touched, and say so to all who wait for it.
     fn try_commit(&mut self) -> Result<(), Unavailable> {
         self.open.commit()?;
+        if !self.replaying
+            && let Some(log) = &mut self.log
+        {
+            log.forget().map_err(Unavailable)?;
+        }
         if self.failure.take().is_some() {
             self.trouble.store(None);
             tracing::info!("the store writes again");
         }
         self.dirty_since = None;
+        if !self.replaying {
+            self.sight.committed();
+        }
         self.unacknowledged_bytes = 0;
         for batch in self.unacknowledged.drain(..) {
             self.durable
@@ -553,12 +722,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Let go of everything that no commit has; [`Worker::recover`] puts the
-    /// batches in again.
+    /// Let go of everything that no commit has; [`Worker::recover`] does again
+    /// what the log tells of, and puts the batches in again.
     fn fail(&mut self, reason: Unavailable) {
         metrics::counter!("mscp_log_store_failures_total").increment(1);
         tracing::error!(%reason, "the store cannot write");
         self.open.abandon();
+        self.trouble.store(Some(Arc::new(reason.clone())));
         self.dirty_since = None;
         self.waiting_since = None;
         for answer in self.waiting.drain(..) {
@@ -568,7 +738,6 @@ impl Worker {
             .failure
             .as_ref()
             .map_or(FIRST_RETRY, |failure| (failure.backoff * 2).min(LAST_RETRY));
-        self.trouble.store(Some(Arc::new(reason.clone())));
         self.failure = Some(Failure {
             reason,
             retry_at: Instant::now() + backoff,
@@ -577,14 +746,45 @@ impl Worker {
     }
 
     fn recover(&mut self) {
+        // A commit meanwhile must not take them as durable.
         let batches = std::mem::take(&mut self.unacknowledged);
-        let put = batches.iter().try_for_each(|batch| self.put(batch));
+        self.replaying = true;
+        let replayed = self.replay();
+        self.replaying = false;
+        let put = replayed.and_then(|()| batches.iter().try_for_each(|batch| self.put(batch)));
         // In front of the commit, which takes them as durable.
         self.unacknowledged = batches;
         if let Err(reason) = put.and_then(|()| self.try_commit()) {
             self.fail(reason);
         }
     }
+
+    /// Do again what the log tells of.
+    fn replay(&mut self) -> Result<(), Unavailable> {
+        let log = self.log.take();
+        // What failed is closed before it is opened again.
+        let log = match log.filter(|log| log.failure().is_none()) {
+            Some(log) => log,
+            None => log::open(self.catalog.folder())?,
+        };
+        let fields = self.fields.clone();
+        let replayed = log::replay(&log, &fields, |operations| {
+            self.apply(operations, None).map(drop)
+        });
+        self.log = Some(log);
+        let count = replayed?;
+        if count > 0 {
+            tracing::info!(
+                documents = count,
+                "writes were read again from the store's log"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn no_log() -> Unavailable {
+    Unavailable("the log of the store is not open".to_owned())
 }
 
 fn answer<T>(reply: Reply<T>, result: Result<T, Unavailable>) {
@@ -629,19 +829,30 @@ fn present_of<'k>(
     Ok(present)
 }
 
-/// Operations act one after the other, but only the last state of a document
-/// is written, and what was there before is deleted in one pass.
-fn write_in(
-    open: &mut Open,
+/// What becomes of documents: operations act one after the other, but only the
+/// last state of a document is written, and what was there before is deleted in
+/// one pass.
+struct Changes {
+    /// There before, and gone or replaced.
+    replaced: Vec<Key>,
+    /// Written.
+    put: Vec<(Key, Document)>,
+    /// An operation left its document as it was.
+    leaves_some: bool,
+}
+
+fn changes(
+    open: &Open,
     operations: Vec<(usize, Operation)>,
     outcomes: &mut [Outcome],
-) -> Result<(), Unavailable> {
+) -> Result<Changes, Unavailable> {
     let before = present_of(
         open,
         operations.iter().map(|(_, operation)| operation.key()),
     )?;
-    let mut now: HashMap<Key, Option<Document>> = HashMap::new();
-    let mut order = Vec::new();
+    let mut now: HashMap<Key, Option<Document>> = HashMap::with_capacity(operations.len());
+    let mut order = Vec::with_capacity(operations.len());
+    let mut leaves_some = false;
     for (place, operation) in operations {
         let key = operation.key().clone();
         let present = match now.get(&key) {
@@ -656,24 +867,49 @@ fn write_in(
             Operation::Delete { .. } => (Outcome::NotFound, None),
         };
         outcomes[place] = outcome;
+        leaves_some |= state.is_none();
         if let Some(state) = state
             && now.insert(key.clone(), state).is_none()
         {
             order.push(key);
         }
     }
-    let replaced: Vec<Key> = order
-        .iter()
-        .filter(|key| before.contains(key))
-        .cloned()
-        .collect();
-    open.delete(replaced)?;
-    for key in order {
-        if let Some(Some(document)) = now.remove(&key) {
-            open.add(key, document)?;
+    let replaced = order.iter().filter(|key| before.contains(key)).cloned();
+    let replaced = replaced.collect();
+    let put = order.into_iter().filter_map(|key| {
+        let document = now.remove(&key)??;
+        Some((key, document))
+    });
+    Ok(Changes {
+        replaced,
+        put: put.collect(),
+        leaves_some,
+    })
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.replaced.is_empty() && self.put.is_empty()
+    }
+
+    /// Note in the log what becomes of each document: first what is gone, as
+    /// what replaces it comes behind.
+    fn note(&self, records: &mut Records) {
+        for key in &self.replaced {
+            note(records, key, None);
+        }
+        for (key, document) in &self.put {
+            note(records, key, Some(document));
         }
     }
-    Ok(())
+
+    fn make(self, open: &mut Open) -> Result<(), Unavailable> {
+        open.delete(self.replaced)?;
+        for (key, document) in self.put {
+            open.add(key, document)?;
+        }
+        Ok(())
+    }
 }
 
 /// Read a record of the buffer. `names` keeps one copy of each index name.

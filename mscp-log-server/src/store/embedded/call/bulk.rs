@@ -1,6 +1,8 @@
 //! `_bulk`: lines of actions and documents, each with a result of its own.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,10 +15,11 @@ use super::super::dedup::Key;
 use super::super::documents::{self, Id, Prepared};
 use super::super::ids::{DocumentId, MAX_ID_BYTES};
 use super::super::indices::check_name;
+use super::super::json::Json;
 use super::super::schema::{Fields, schema};
-use super::super::writer::{Operation, Outcome};
+use super::super::writer::{Answered, Operation, Outcome};
 use super::index::blocking;
-use super::{Call, Fault, Reply};
+use super::{Call, Content, Fault, Reply};
 
 /// An action that is read, or why it cannot be.
 pub(super) struct Item {
@@ -166,23 +169,74 @@ fn random_id() -> Result<DocumentId, Value> {
     Ok(DocumentId::from_bytes(bytes))
 }
 
-/// The answer to one item.
+/// About the bytes of the answer to one item.
+const ANSWER_BYTES: usize = 224;
+
+/// Write the answer to an item that was done. A bulk has thousands of them,
+/// and as values they would cost more than the documents cost to be read.
+fn write_answer(
+    out: &mut String,
+    action: Action,
+    index: &str,
+    id: &str,
+    outcome: Outcome,
+    major: u16,
+) {
+    let (status, body) = done(outcome);
+    let kind = if major < 8 { r#""_type":"_doc","# } else { "" };
+    let action = action.name();
+    let _ = write!(out, r#"{{"{action}":{{"_index":"#);
+    write_text(out, index);
+    let _ = write!(out, r#",{kind}"_id":"#);
+    write_text(out, id);
+    let status = status.as_u16();
+    let Done { result, version } = body;
+    let _ = write!(
+        out,
+        r#","_version":{version},"result":"{result}","_shards":{{"total":1,"successful":1,"failed":0}},"_seq_no":0,"_primary_term":1,"status":{status}}}}}"#
+    );
+}
+
+fn write_text(out: &mut String, text: &str) {
+    let plain = |byte: u8| (0x20..0x7F).contains(&byte) && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
+}
+
+/// What an answer says of an outcome that is no conflict.
+struct Done {
+    result: &'static str,
+    version: u8,
+}
+
+fn done(outcome: Outcome) -> (StatusCode, Done) {
+    let (status, result, version) = match outcome {
+        Outcome::Created => (StatusCode::CREATED, "created", 1),
+        Outcome::Updated => (StatusCode::OK, "updated", 2),
+        Outcome::Deleted => (StatusCode::OK, "deleted", 2),
+        Outcome::NotFound => (StatusCode::NOT_FOUND, "not_found", 1),
+        Outcome::Conflict => (StatusCode::CONFLICT, "noop", 1),
+    };
+    (status, Done { result, version })
+}
+
+/// The answer to one operation alone.
 pub(super) fn answer_of(
     index: &str,
     id: &str,
     outcome: Outcome,
     major: u16,
 ) -> (StatusCode, Map<String, Value>) {
-    let (status, result, version) = match outcome {
-        Outcome::Created => (StatusCode::CREATED, "created", 1),
-        Outcome::Updated => (StatusCode::OK, "updated", 2),
-        Outcome::Deleted => (StatusCode::OK, "deleted", 2),
-        Outcome::NotFound => (StatusCode::NOT_FOUND, "not_found", 1),
-        Outcome::Conflict => {
-            let body = json!({"_index": index, "_id": id, "error": conflict(index, id)});
-            return (StatusCode::CONFLICT, object(body));
-        }
-    };
+    if outcome == Outcome::Conflict {
+        let body = json!({"_index": index, "_id": id, "error": conflict(index, id)});
+        return (StatusCode::CONFLICT, object(body));
+    }
+    let (status, Done { result, version }) = done(outcome);
     let mut body = object(json!({
         "_index": index,
         "_id": id,
@@ -225,7 +279,7 @@ impl EmbeddedStore {
             "routing",
             "include_source_on_error",
         ])?;
-        check_refresh(call)?;
+        let when = answered(call)?;
         let started = Instant::now();
         let (body, default) = (call.body.clone(), index.map(str::to_owned));
         let major = call.major;
@@ -254,43 +308,47 @@ impl EmbeddedStore {
         let outcomes = if operations.is_empty() {
             Vec::new()
         } else {
-            self.writer.write(operations).await?
+            self.writer.write(operations, when).await?
         };
         let mut outcomes = outcomes.into_iter();
         let mut errors = false;
-        let mut answers = Vec::with_capacity(heads.len());
+        let mut answers = String::with_capacity(heads.len() * ANSWER_BYTES);
         for ((action, index, id), failure) in heads.into_iter().zip(failures) {
-            let (status, mut body) = match failure {
-                Some((status, error)) => {
-                    let id = if id.is_empty() {
-                        Value::Null
-                    } else {
-                        id.into()
-                    };
-                    let body = json!({"_index": index, "_id": id, "error": error});
-                    (status, object(body))
-                }
-                None => {
-                    // There is one for each operation, in their order.
-                    let outcome = outcomes.next().unwrap_or(Outcome::NotFound);
-                    answer_of(&index, &id, outcome, major)
-                }
+            if !answers.is_empty() {
+                answers.push(',');
+            }
+            // There is an outcome for each operation, in their order.
+            let outcome = match &failure {
+                Some(_) => None,
+                None => Some(outcomes.next().unwrap_or(Outcome::NotFound)),
             };
-            errors |= body.contains_key("error");
-            body.insert("status".to_owned(), status.as_u16().into());
-            answers.push(json!({action.name(): body}));
+            if let Some(outcome) = outcome.filter(|it| *it != Outcome::Conflict) {
+                write_answer(&mut answers, action, &index, &id, outcome, major);
+                continue;
+            }
+            errors = true;
+            let (status, error) =
+                failure.unwrap_or_else(|| (StatusCode::CONFLICT, conflict(&index, &id)));
+            let id = if id.is_empty() {
+                Value::Null
+            } else {
+                id.into()
+            };
+            let body =
+                json!({"_index": index, "_id": id, "status": status.as_u16(), "error": error});
+            answers.push_str(&json!({action.name(): body}).to_string());
         }
-        Ok(Reply::ok(json!({
-            "took": started.elapsed().as_millis() as u64,
-            "errors": errors,
-            "items": answers,
-        })))
+        let took = started.elapsed().as_millis();
+        let answer = format!(r#"{{"errors":{errors},"took":{took},"items":[{answers}]}}"#);
+        Ok(Reply {
+            status: StatusCode::OK,
+            content: Content::Written(answer),
+        })
     }
 
     /// Deleting makes no index, as writing does.
     async fn missing_indices(&self, items: &mut [Item]) -> Result<(), Fault> {
-        let catalog: Arc<Catalog> = Arc::clone(&self.catalog);
-        let mut names: Vec<Arc<str>> = items
+        let names: BTreeSet<Arc<str>> = items
             .iter()
             .filter_map(|item| match &item.result {
                 Ok(Operation::Delete { key }) => Some(Arc::clone(&key.index)),
@@ -300,27 +358,15 @@ impl EmbeddedStore {
         if names.is_empty() {
             return Ok(());
         }
-        names.sort_unstable();
-        names.dedup();
-        let written: Vec<Arc<str>> = items
+        let written: HashSet<Arc<str>> = items
             .iter()
             .filter_map(|item| match &item.result {
                 Ok(Operation::Put { key, .. }) => Some(Arc::clone(&key.index)),
                 _ => None,
             })
             .collect();
-        // What the buffer brought a moment ago is in no commit yet.
-        self.writer.refresh().await?;
-        let missing = blocking(move || {
-            let mut missing = Vec::new();
-            for name in names {
-                if !written.contains(&name) && !catalog.has_index(&name)? {
-                    missing.push(name);
-                }
-            }
-            Ok(missing)
-        })
-        .await?;
+        let names = names.into_iter().filter(|name| !written.contains(name));
+        let missing = self.missing(names.collect()).await?;
         for item in items {
             let gone = matches!(&item.result, Ok(Operation::Delete { key }) if missing.contains(&key.index));
             if gone {
@@ -329,6 +375,34 @@ impl EmbeddedStore {
             }
         }
         Ok(())
+    }
+}
+
+impl EmbeddedStore {
+    /// Which of these indices are not there.
+    pub(super) async fn missing(
+        &self,
+        names: BTreeSet<Arc<str>>,
+    ) -> Result<BTreeSet<Arc<str>>, Fault> {
+        let without = |names: BTreeSet<Arc<str>>| {
+            let catalog: Arc<Catalog> = Arc::clone(&self.catalog);
+            blocking(move || {
+                let mut missing = BTreeSet::new();
+                for name in names {
+                    if !catalog.has_index(&name)? {
+                        missing.insert(name);
+                    }
+                }
+                Ok(missing)
+            })
+        };
+        let missing = without(names).await?;
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        // What came a moment ago may be in no commit yet.
+        self.writer.refresh().await?;
+        without(missing).await
     }
 }
 
@@ -345,10 +419,11 @@ pub(super) fn no_alias(name: &str) -> Fault {
     .with("index", name)
 }
 
-/// `refresh` is what happens in any case: a write answers when it is found.
-pub(super) fn check_refresh(call: &Call) -> Result<(), Fault> {
+/// When `refresh` wants the write to be answered. Searches find it in any case.
+pub(super) fn answered(call: &Call) -> Result<Answered, Fault> {
     match call.parameter("refresh") {
-        None | Some("" | "true" | "false" | "wait_for") => Ok(()),
+        None | Some("false") => Ok(Answered::Durable),
+        Some("" | "true" | "wait_for") => Ok(Answered::Committed),
         Some(value) => Err(Fault::argument(format!(
             "Unknown value for refresh: [{value}]."
         ))),
@@ -400,25 +475,25 @@ fn read_items(body: &[u8], default: Option<&str>, major: u16) -> Result<Vec<Item
     Ok(items)
 }
 
-struct Head {
+struct Head<'a> {
     action: Action,
-    index: Option<String>,
-    id: Option<String>,
+    index: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
 }
 
-fn head_of(line: &[u8], number: usize, major: u16) -> Result<Head, Fault> {
+fn head_of(line: &[u8], number: usize, major: u16) -> Result<Head<'_>, Fault> {
     let malformed =
         |what: &str| Fault::argument(format!("Malformed action/metadata line [{number}], {what}"));
-    let line: Value =
+    let line: Json<'_> =
         serde_json::from_slice(line).map_err(|error| Fault::no_json(&error, major))?;
-    let Value::Object(line) = line else {
+    let Json::Object(line) = line else {
         return Err(malformed("expected START_OBJECT"));
     };
     let mut members = line.into_iter();
-    let (Some((action, Value::Object(parameters))), None) = (members.next(), members.next()) else {
+    let (Some((action, Json::Object(parameters))), None) = (members.next(), members.next()) else {
         return Err(malformed("expected one action with an object"));
     };
-    let mut action = match action.as_str() {
+    let mut action = match &*action {
         "index" => Action::Index,
         "create" => Action::Create,
         "delete" => Action::Delete,
@@ -431,16 +506,18 @@ fn head_of(line: &[u8], number: usize, major: u16) -> Result<Head, Fault> {
     };
     let (mut index, mut id) = (None, None);
     for (name, value) in parameters {
-        match (name.as_str(), value) {
-            (_, Value::Null) => {}
-            ("_index", Value::String(text)) => index = Some(text),
-            ("_id", Value::String(text)) => id = Some(text),
-            ("_id", Value::Number(number)) => id = Some(number.to_string()),
-            ("op_type", Value::String(kind)) if kind == "create" => action = Action::Create,
-            ("op_type", Value::String(kind)) if kind == "index" => {}
+        match (&*name, value) {
+            (_, Json::Null) => {}
+            ("_index", Json::Text(text)) => index = Some(text),
+            ("_id", Json::Text(text)) => id = Some(text),
+            ("_id", number @ (Json::Signed(_) | Json::Unsigned(_) | Json::Float(_))) => {
+                id = number.to_text().map(|text| text.into_owned().into());
+            }
+            ("op_type", Json::Text(kind)) if kind == "create" => action = Action::Create,
+            ("op_type", Json::Text(kind)) if kind == "index" => {}
             // One shard: where a document goes changes nothing. Types are of the past.
-            ("routing" | "_routing" | "_type", Value::String(_)) => {}
-            ("require_alias" | "list_executed_pipelines", Value::Bool(false)) => {}
+            ("routing" | "_routing" | "_type", Json::Text(_)) => {}
+            ("require_alias" | "list_executed_pipelines", Json::Bool(false)) => {}
             (name, _) => {
                 return Err(Fault::argument(format!(
                     "Action/metadata line [{number}] contains an unknown parameter [{name}]"

@@ -13,7 +13,7 @@ use super::super::ids::DocumentId;
 use super::super::indices::partition_of;
 use super::super::partition::PartitionSnapshot;
 use super::super::search::filtered;
-use super::bulk::{Action, Reader, answer_of, check_refresh, conflict, no_alias};
+use super::bulk::{Action, Reader, answer_of, answered, conflict, no_alias};
 use super::index::blocking;
 use super::{Call, Content, Fault, Reply};
 
@@ -88,14 +88,13 @@ impl EmbeddedStore {
         id: Option<&str>,
     ) -> Result<Reply, Fault> {
         call.only(WRITE_PARAMETERS)?;
-        check_refresh(call)?;
+        let when = answered(call)?;
         if call.flag("require_alias")?.unwrap_or(false) {
             return Err(no_alias(index));
         }
         if action == Action::Delete {
-            self.writer.refresh().await?;
-            let (catalog, name) = (Arc::clone(&self.catalog), index.to_owned());
-            if !blocking(move || Ok(catalog.has_index(&name)?)).await? {
+            let name: Arc<str> = index.into();
+            if !self.missing([name].into()).await?.is_empty() {
                 return Err(Fault::no_index(index));
             }
         } else if call.body.trim_ascii().is_empty() {
@@ -111,7 +110,7 @@ impl EmbeddedStore {
         let operation = item
             .result
             .map_err(|(status, error)| fault_of(status, error))?;
-        let outcomes = self.writer.write(vec![operation]).await?;
+        let outcomes = self.writer.write(vec![operation], when).await?;
         let [outcome] = *outcomes else {
             return Err(Fault::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -205,6 +205,14 @@ impl EmbeddedStore {
 
     async fn route(&self, call: Call) -> Result<Reply, Fault> {
         let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+        match reads(&call.method, &segments) {
+            Reads::Nothing => {}
+            // Searches go on where the store cannot write.
+            Reads::Documents => {
+                let _ = self.writer.shown().await;
+            }
+            Reads::ById => self.writer.shown().await?,
+        }
         if let [first, ..] = *segments
             && first.starts_with('_')
             && first != "_all"
@@ -339,6 +347,33 @@ impl EmbeddedStore {
             },
             _ => Err(call.no_handler()),
         }
+    }
+}
+
+/// What a request reads of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Nothing,
+    /// What a search finds.
+    Documents,
+    /// Documents by their ids: one that a client was answered for must not be
+    /// called missing.
+    ById,
+}
+
+fn reads(method: &Method, segments: &[&str]) -> Reads {
+    let get = matches!(*method, Method::GET | Method::HEAD);
+    match *segments {
+        []
+        | [
+            "_bulk" | "_analyze" | "_license" | "_xpack" | "_nodes" | "_refresh" | "_flush",
+            ..,
+        ] => Reads::Nothing,
+        ["_index_template" | "_template", ..]
+        | [_, "_bulk" | "_create" | "_refresh" | "_flush", ..] => Reads::Nothing,
+        [_, "_doc", ..] if !get => Reads::Nothing,
+        ["_mget"] | [_, "_mget" | "_doc" | "_source", ..] => Reads::ById,
+        _ => Reads::Documents,
     }
 }
 

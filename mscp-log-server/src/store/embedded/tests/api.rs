@@ -128,6 +128,7 @@ async fn a_document_lives_through_create_replace_read_and_delete() {
     let replaced = send(&store, Method::PUT, "/a/_doc/x%20y", r#"{"level": "warn"}"#).await;
     assert_eq!(replaced.status, StatusCode::OK);
     assert_eq!(replaced.json()["result"], "updated");
+    store.writer.refresh().await.unwrap();
     assert_eq!(
         counts(&store),
         [("a".to_owned(), 1), ("b".to_owned(), 1)].into()
@@ -213,7 +214,9 @@ async fn items_of_a_bulk_succeed_and_fail_alone() {
     );
     // What the answer said is durable.
     let copy = crashed(folder.path());
-    assert_eq!(total(&open(copy.path())), 2);
+    let store = open(copy.path());
+    store.writer.refresh().await.unwrap();
+    assert_eq!(total(&store), 2);
 }
 
 #[tokio::test]
@@ -307,6 +310,7 @@ async fn deleting_one_index_of_a_day_leaves_the_others_and_deleting_all_drops_th
     assert!(!day.exists());
     assert_eq!(total(&store), 0);
     send(&store, Method::PUT, "/a-2018.01.24/_doc/1", "{}").await;
+    store.writer.refresh().await.unwrap();
     assert_eq!(total(&store), 1);
 }
 

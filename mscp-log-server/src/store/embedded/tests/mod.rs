@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 mod api;
 mod cursors;
+mod log;
 mod model;
 mod surface;
 
@@ -247,13 +248,13 @@ fn a_second_store_on_the_same_folder_is_refused() {
 #[test]
 fn a_folder_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("format.json"), r#"{"version": 3}"#).unwrap();
+    fs::write(folder.path().join("format.json"), r#"{"version": 4}"#).unwrap();
     let store = EmbeddedStore::open(
         folder.path(),
         Settings::default(),
         DeadLetters::below(folder.path()),
     );
-    assert!(matches!(store, Err(CatalogError::Newer { found: 3, .. })));
+    assert!(matches!(store, Err(CatalogError::Newer { found: 4, .. })));
 }
 
 #[test]
@@ -262,7 +263,7 @@ fn a_folder_of_an_older_version_is_raised_before_it_is_written() {
     let format = folder.path().join("format.json");
     fs::write(&format, r#"{"version": 1}"#).unwrap();
     open(folder.path());
-    assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"version":2}"#);
+    assert_eq!(fs::read_to_string(&format).unwrap(), r#"{"version":3}"#);
 }
 
 #[tokio::test]
