@@ -6,6 +6,7 @@
 //! so this is the only place where it is cut. The rules are those of Lucene's
 //! `StandardTokenizer`; its longest match wins.
 
+mod ascii;
 mod classes;
 
 use std::borrow::Cow;
@@ -93,29 +94,67 @@ pub struct Tokens<'a> {
     position: usize,
 }
 
+/// Where a word stands in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The byte at which it begins.
+    pub start: usize,
+    /// The byte behind it.
+    pub end: usize,
+    /// How many words stand before it.
+    pub position: usize,
+    /// What it is made of.
+    pub kind: TokenKind,
+}
+
+impl Tokens<'_> {
+    /// Where the next word stands; its text is left to the caller.
+    pub fn next_span(&mut self) -> Option<Span> {
+        let (start, kind) = loop {
+            // Nearly all of a log is ASCII, which has few of the rules.
+            match ascii::next(self.text.as_bytes(), &mut self.place) {
+                ascii::Next::Word(start, kind) => break (start, kind),
+                ascii::Next::Other => {}
+            }
+            let rest = &self.text[self.place..];
+            let first = rest.chars().next()?;
+            let start = self.place;
+            match token_at_start(rest) {
+                Some((length, kind)) => {
+                    self.place += length;
+                    break (start, kind);
+                }
+                None => self.place += first.len_utf8(),
+            }
+        };
+        let position = self.position;
+        self.position += 1;
+        Some(Span {
+            start,
+            end: self.place,
+            position,
+            kind,
+        })
+    }
+}
+
 impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            let rest = &self.text[self.place..];
-            let first = rest.chars().next()?;
-            let Some((length, kind)) = token_at_start(rest) else {
-                self.place += first.len_utf8();
-                continue;
-            };
-            let start = self.place;
-            self.place += length;
-            let position = self.position;
-            self.position += 1;
-            return Some(Token {
-                text: lower_case(&self.text[start..self.place]),
-                start,
-                end: self.place,
-                position,
-                kind,
-            });
-        }
+        let Span {
+            start,
+            end,
+            position,
+            kind,
+        } = self.next_span()?;
+        Some(Token {
+            text: lower_case(&self.text[start..end]),
+            start,
+            end,
+            position,
+            kind,
+        })
     }
 }
 
@@ -447,7 +486,34 @@ mod tests {
         assert_eq!(found, [255, 255, 90]);
     }
 
+    /// The words by the rules for all text alone.
+    fn by_all_rules(text: &str) -> Vec<(usize, usize, TokenKind)> {
+        let mut found = Vec::new();
+        let mut place = 0;
+        while let Some(first) = text[place..].chars().next() {
+            match token_at_start(&text[place..]) {
+                Some((length, kind)) => {
+                    found.push((place, place + length, kind));
+                    place += length;
+                }
+                None => place += first.len_utf8(),
+            }
+        }
+        found
+    }
+
     proptest! {
+        #[test]
+        fn ascii_is_cut_as_all_rules_cut_it(
+            text in "([a-cA-C0-2_.':,;\"#* -]|\\PC|[\u{300}\u{20E3}\u{FE0F}\u{5D0}]){0,24}",
+            long in prop::option::of(250_usize..520),
+        ) {
+            let long = long.map_or(String::new(), |length| "a1_".repeat(length / 3));
+            let text = format!("{text}{long}{text}");
+            let found: Vec<_> = tokens(&text).map(|it| (it.start, it.end, it.kind)).collect();
+            prop_assert_eq!(found, by_all_rules(&text));
+        }
+
         #[test]
         fn tokens_lie_in_the_text_in_order_and_are_its_lower_case(text in "\\PC{0,400}|[a-zA-Z0-9_:.,' -]{0,400}") {
             let mut end = 0;

@@ -18,6 +18,7 @@ pub fn tokenizers() -> TokenizerManager {
 struct Standard;
 
 struct Words<'a> {
+    text: &'a str,
     tokens: Tokens<'a>,
     token: Token,
 }
@@ -27,6 +28,7 @@ impl Tokenizer for Standard {
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> Words<'a> {
         Words {
+            text,
             tokens: analyze::tokens(text),
             token: Token::default(),
         }
@@ -35,11 +37,17 @@ impl Tokenizer for Standard {
 
 impl TokenStream for Words<'_> {
     fn advance(&mut self) -> bool {
-        let Some(word) = self.tokens.next() else {
+        let Some(word) = self.tokens.next_span() else {
             return false;
         };
+        let text = &self.text[word.start..word.end];
         self.token.text.clear();
-        self.token.text.push_str(&word.text);
+        if text.is_ascii() {
+            self.token.text.push_str(text);
+            self.token.text.make_ascii_lowercase();
+        } else {
+            self.token.text.push_str(&analyze::lower_case(text));
+        }
         self.token.offset_from = word.start;
         self.token.offset_to = word.end;
         self.token.position = word.position;

@@ -20,7 +20,9 @@ use super::partition::Partition;
 use super::patterns::Lately;
 use super::writer::Unavailable;
 
-/// Writers that are open at once. Each has three threads and a share of the memory.
+/// Writers that are open at once. Each has three threads and a share of the
+/// memory: the first half of it, as nearly all that comes is of today, the
+/// others what is left. The larger the share, the fewer segments are merged.
 pub(super) const MAX_WRITERS: usize = 4;
 
 /// Partitions whose ids are in memory at once, with or without a writer.
@@ -45,6 +47,8 @@ pub(super) struct Open {
     pub(super) seen: Seen,
     lately: Lately,
     writer: Option<IndexWriter>,
+    /// Bytes of memory that the writer was given.
+    share: u64,
     /// The last merge, while it runs.
     merging: Option<FutureResult<Option<SegmentMeta>>>,
     dirty: bool,
@@ -61,6 +65,7 @@ impl Open {
             seen,
             lately: Lately::default(),
             writer: None,
+            share: 0,
             merging: None,
             dirty: false,
             used: Instant::now(),
@@ -176,16 +181,15 @@ impl Open {
 /// All of them.
 pub(super) struct OpenPartitions {
     catalog: Arc<Catalog>,
-    writer_bytes: usize,
+    memory_bytes: u64,
     open: HashMap<Box<str>, Open>,
 }
 
 impl OpenPartitions {
     pub(super) fn new(catalog: Arc<Catalog>, memory_bytes: u64) -> Self {
-        let share = (memory_bytes / MAX_WRITERS as u64).max(LEAST_WRITER_BYTES);
         Self {
             catalog,
-            writer_bytes: usize::try_from(share).unwrap_or(usize::MAX),
+            memory_bytes,
             open: HashMap::new(),
         }
     }
@@ -214,13 +218,21 @@ impl OpenPartitions {
             let partition = self.catalog.partition_or_new(name)?;
             self.remember(name, partition)?;
         }
-        let writer_bytes = self.writer_bytes;
+        let half = self.memory_bytes / 2;
+        let large = |it: &Open| it.writer.is_some() && it.share == half;
+        let share = if self.open.values().any(large) {
+            half / (MAX_WRITERS as u64 - 1)
+        } else {
+            half
+        };
         let open = self
             .open
             .get_mut(name)
             .ok_or_else(|| Unavailable(format!("partition {name} is not open")))?;
         if open.writer.is_none() {
-            open.writer = Some(writer_of(&open.partition, writer_bytes)?);
+            let bytes = usize::try_from(share.max(LEAST_WRITER_BYTES)).unwrap_or(usize::MAX);
+            open.writer = Some(writer_of(&open.partition, bytes)?);
+            open.share = share;
         }
         open.used = Instant::now();
         Ok(open)
@@ -330,7 +342,7 @@ fn writer_of(partition: &Partition, memory_bytes: usize) -> tantivy::Result<Inde
 /// ones are the newest, and a merge joins neighbours.
 fn merge_policy() -> LogMergePolicy {
     let mut policy = LogMergePolicy::default();
-    policy.set_min_num_segments(8);
+    policy.set_min_num_segments(12);
     policy.set_min_layer_size(5_000);
     policy.set_max_docs_before_merge(MAX_MERGED as usize);
     policy.set_del_docs_ratio_before_merge(0.3);
