@@ -105,10 +105,11 @@ bench-buffer: setup ## measure the disk buffer beside other crates
 
 LINES ?=
 CHART ?=
-bench-store: setup ## measure the store beside Elasticsearch and OpenSearch (LINES=folder of logs, CHART=file)
+DAYS ?= 1
+bench-store: setup ## measure the store beside Elasticsearch and OpenSearch (LINES=folder of logs, CHART=file, RECORDS, DAYS)
 	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-7.17.29,elasticsearch-8.19.0,opensearch-2.19.1
 	$(CARGO) build --release --locked -p mscp-log-server
-	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-store -- $(if $(LINES),--lines $(LINES)) $(if $(CHART),--chart $(CHART))
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-store -- --records $(RECORDS) --days $(DAYS) $(if $(LINES),--lines $(LINES)) $(if $(CHART),--chart $(CHART))
 
 RECORDS ?= 1000000
 KILLS ?= 20

@@ -121,6 +121,14 @@ impl Node {
     /// When it cannot be signalled or waited for.
     #[must_use]
     pub fn terminate(mut self) -> ExitStatus {
+        self.stop()
+    }
+
+    /// As [`Node::terminate`], of a node that another takes the place of.
+    ///
+    /// # Panics
+    /// As [`Node::terminate`].
+    pub fn stop(&mut self) -> ExitStatus {
         let id = i32::try_from(self.child.id()).expect("process ids are small");
         let id = rustix::process::Pid::from_raw(id).expect("a child's id is not zero");
         rustix::process::kill_process(id, rustix::process::Signal::TERM)

@@ -34,6 +34,17 @@ pub struct Records {
 }
 
 impl Records {
+    /// Room for `count` records of `bytes` bytes together.
+    #[must_use]
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self {
+            // The records are put behind it at the end.
+            table: Vec::with_capacity(4 * count + bytes),
+            bytes: Vec::with_capacity(bytes),
+            count: 0,
+        }
+    }
+
     /// Add the record that `write` appends to what it is given.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();

@@ -7,6 +7,7 @@
 pub mod analyzer;
 mod call;
 mod catalog;
+mod changes;
 mod columns;
 mod cursors;
 mod dates;

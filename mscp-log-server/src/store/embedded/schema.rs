@@ -126,7 +126,8 @@ fn bucket_of(name: &str) -> usize {
 /// The schema of every new partition and the handles to its fields.
 #[must_use]
 pub fn schema() -> (Schema, Fields) {
-    build(true)
+    static NEW: LazyLock<(Schema, Fields)> = LazyLock::new(|| build(true));
+    NEW.clone()
 }
 
 /// The schema of partitions of format 1: the same but for the last fields, so

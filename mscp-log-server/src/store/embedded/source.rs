@@ -122,7 +122,7 @@ impl Source {
         let mut message_pattern = Vec::with_capacity(message.len());
 
         let mut flags = 0;
-        let mut digits = Vec::with_capacity(64);
+        let mut digits = Vec::with_capacity(128);
         let plain = is_plain(&self.text, rest);
         if plain {
             for piece in self.pieces() {
@@ -141,7 +141,7 @@ impl Source {
             digits.truncate(of_rest);
         }
 
-        let mut bytes = Vec::with_capacity(64);
+        let mut bytes = Vec::with_capacity(96);
         bytes.push(flags);
         if flags & REST_IN_COLUMN == 0 {
             put_number(header + rest, &mut bytes);

@@ -17,17 +17,18 @@ use mscp_log_core::record::time::Day;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::catalog::{Catalog, CatalogError};
+use super::changes::{Changes, present_of};
 use super::dedup::{Key, Known};
 use super::documents::{self, Document, DocumentError};
 use super::ids::DocumentId;
 use super::indices::{check_name, day_before, partition_of};
-use super::log::{self, note};
-use super::open::{Open, OpenPartitions};
+use super::log;
+use super::open::OpenPartitions;
 use super::schema::{Fields, schema};
 use super::sight::Sight;
 use crate::buffer::Batch;
 use crate::buffer::dead_letters::{DeadLetters, Refused};
-use crate::buffer::disk::log::{Log, Records};
+use crate::buffer::disk::log::Log;
 use crate::clock;
 
 /// Requests that wait for the thread; more wait for room.
@@ -76,7 +77,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &Key {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
@@ -630,13 +631,12 @@ impl Worker {
                 self.try_commit()?;
             }
             let open = self.open.writing(&name)?;
-            let changes = changes(open, operations, &mut outcomes)?;
+            let changes = Changes::of(open, operations, &mut outcomes)?;
             rests |= uncommitted && changes.leaves_some;
             if let Some(acknowledgement) = logged
                 && !changes.is_empty()
             {
-                let mut records = Records::default();
-                changes.note(&mut records);
+                let records = changes.noted();
                 let log = self.log.as_mut().ok_or_else(no_log)?;
                 let held = Arc::clone(acknowledgement);
                 log.append(records, move |result| {
@@ -804,111 +804,6 @@ fn refusal(error: &DocumentError, document: bytes::Bytes) -> Refused {
         kind: "document_parsing_exception".to_owned(),
         reason,
         document,
-    }
-}
-
-/// Which of `keys` are there, as far as a look-up must tell.
-fn present_of<'k>(
-    open: &Open,
-    keys: impl Iterator<Item = &'k Key>,
-) -> Result<HashSet<Key>, Unavailable> {
-    let mut present = HashSet::new();
-    let mut doubtful = HashSet::new();
-    for key in keys {
-        match open.seen.known(key) {
-            Known::Present => {
-                present.insert(key.clone());
-            }
-            Known::Doubtful => {
-                doubtful.insert(key.clone());
-            }
-            Known::Absent => {}
-        }
-    }
-    present.extend(open.look_up(&doubtful)?);
-    Ok(present)
-}
-
-/// What becomes of documents: operations act one after the other, but only the
-/// last state of a document is written, and what was there before is deleted in
-/// one pass.
-struct Changes {
-    /// There before, and gone or replaced.
-    replaced: Vec<Key>,
-    /// Written.
-    put: Vec<(Key, Document)>,
-    /// An operation left its document as it was.
-    leaves_some: bool,
-}
-
-fn changes(
-    open: &Open,
-    operations: Vec<(usize, Operation)>,
-    outcomes: &mut [Outcome],
-) -> Result<Changes, Unavailable> {
-    let before = present_of(
-        open,
-        operations.iter().map(|(_, operation)| operation.key()),
-    )?;
-    let mut now: HashMap<Key, Option<Document>> = HashMap::with_capacity(operations.len());
-    let mut order = Vec::with_capacity(operations.len());
-    let mut leaves_some = false;
-    for (place, operation) in operations {
-        let key = operation.key().clone();
-        let present = match now.get(&key) {
-            Some(state) => state.is_some(),
-            None => before.contains(&key),
-        };
-        let (outcome, state) = match operation {
-            Operation::Put { create: true, .. } if present => (Outcome::Conflict, None),
-            Operation::Put { document, .. } if present => (Outcome::Updated, Some(Some(document))),
-            Operation::Put { document, .. } => (Outcome::Created, Some(Some(document))),
-            Operation::Delete { .. } if present => (Outcome::Deleted, Some(None)),
-            Operation::Delete { .. } => (Outcome::NotFound, None),
-        };
-        outcomes[place] = outcome;
-        leaves_some |= state.is_none();
-        if let Some(state) = state
-            && now.insert(key.clone(), state).is_none()
-        {
-            order.push(key);
-        }
-    }
-    let replaced = order.iter().filter(|key| before.contains(key)).cloned();
-    let replaced = replaced.collect();
-    let put = order.into_iter().filter_map(|key| {
-        let document = now.remove(&key)??;
-        Some((key, document))
-    });
-    Ok(Changes {
-        replaced,
-        put: put.collect(),
-        leaves_some,
-    })
-}
-
-impl Changes {
-    fn is_empty(&self) -> bool {
-        self.replaced.is_empty() && self.put.is_empty()
-    }
-
-    /// Note in the log what becomes of each document: first what is gone, as
-    /// what replaces it comes behind.
-    fn note(&self, records: &mut Records) {
-        for key in &self.replaced {
-            note(records, key, None);
-        }
-        for (key, document) in &self.put {
-            note(records, key, Some(document));
-        }
-    }
-
-    fn make(self, open: &mut Open) -> Result<(), Unavailable> {
-        open.delete(self.replaced)?;
-        for (key, document) in self.put {
-            open.add(key, document)?;
-        }
-        Ok(())
     }
 }
 

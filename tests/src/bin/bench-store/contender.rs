@@ -132,6 +132,25 @@ impl Contender {
         assert!(status.is_success(), "template: {status}: {text}");
     }
 
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.running, Running::Node(..))
+    }
+
+    /// End a node and start it again on its data: how long from the start of
+    /// the process to the answer to a search of everything. Engines stay.
+    pub(crate) async fn restart(&mut self) -> Option<Duration> {
+        let Running::Node(node, data) = &mut self.running else {
+            return None;
+        };
+        node.stop();
+        let begun = Instant::now();
+        *node = Node::start(data.path(), &[], &[]);
+        self.door.url = format!("{}/api/local/log", node.url);
+        let body = json!({"size": 100, "sort": [{"@timestamp": "desc"}]});
+        self.search(&body).await;
+        Some(begun.elapsed())
+    }
+
     pub(crate) fn door(&self) -> Door {
         self.door.clone()
     }

@@ -1,23 +1,24 @@
-//! The documents: a day of a platform, from a seed.
+//! The documents: days of a platform, from a seed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mscp_log_tests::generate::Generator;
 
-const DAY_US: i64 = 86_400_000_000;
+pub(crate) const DAY_US: i64 = 86_400_000_000;
 
 /// Documents that are the same each time they are made.
 pub(crate) struct Corpus {
     seed: u64,
     lines: Vec<String>,
     records: usize,
-    /// The first microsecond of the day that they are of.
+    pub(crate) days: u32,
+    /// The first microsecond of the days that they are of.
     pub(crate) from_us: i64,
 }
 
 impl Corpus {
-    /// `records` documents over the whole of yesterday.
-    pub(crate) fn new(seed: u64, lines: Vec<String>, records: usize) -> Self {
+    /// `records` documents over the whole of the last `days` days but today.
+    pub(crate) fn new(seed: u64, lines: Vec<String>, records: usize, days: u32) -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -26,7 +27,8 @@ impl Corpus {
             seed,
             lines,
             records,
-            from_us: (now_us.div_euclid(DAY_US) - 1) * DAY_US,
+            days,
+            from_us: (now_us.div_euclid(DAY_US) - i64::from(days)) * DAY_US,
         }
     }
 
@@ -36,8 +38,8 @@ impl Corpus {
 
     pub(crate) fn generator(&self) -> Generator {
         let count = i64::try_from(self.records).unwrap_or(i64::MAX).max(1);
-        // A little less than the day holds, as the gaps are drawn.
-        let gap_us = (DAY_US * 99 / 100 / count).max(1);
+        // A little less than the days hold, as the gaps are drawn.
+        let gap_us = (i64::from(self.days) * DAY_US / 1_000 * 995 / count).max(1);
         Generator::new(self.seed, self.lines.clone(), self.from_us).every(gap_us)
     }
 

@@ -27,6 +27,9 @@ struct Arguments {
     /// Documents to index
     #[arg(long, default_value_t = 1_000_000)]
     records: usize,
+    /// Days that they are of, each a partition of the embedded store
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    days: u32,
     /// Documents in one _bulk
     #[arg(long, default_value_t = 2_000)]
     bulk: usize,
@@ -67,12 +70,17 @@ async fn main() {
         arguments.records,
         arguments.seed
     );
-    let corpus = Arc::new(Corpus::new(arguments.seed, lines, arguments.records));
+    let corpus = Arc::new(Corpus::new(
+        arguments.seed,
+        lines,
+        arguments.records,
+        arguments.days,
+    ));
     let classes = requests::classes(&corpus, arguments.searches);
     let mut indexing = Vec::new();
     let mut searching = Vec::new();
     for name in &arguments.stores {
-        let contender = match Contender::start(name, &arguments.heap).await {
+        let mut contender = match Contender::start(name, &arguments.heap).await {
             Ok(contender) => contender,
             Err(reason) => {
                 println!("{name} is left out: {reason}\n");
@@ -82,6 +90,15 @@ async fn main() {
         indexing.push(index(&arguments, &contender, &corpus).await);
         eprintln!("{name}: indexed");
         contender.merge_to_one_segment().await;
+        if let Some(alone) = left_alone(&contender).await {
+            println!("{alone}\n");
+        }
+        if let Some(time) = contender.restart().await {
+            println!(
+                "{name}: {:.2} s from the start of the process on this data to the answer to a search of all of it\n",
+                time.as_secs_f64()
+            );
+        }
         for class in &classes {
             searching.push(search(&contender, class).await);
         }
@@ -138,6 +155,24 @@ async fn index(arguments: &Arguments, contender: &Contender, corpus: &Arc<Corpus
         peak,
         parts: contender.disk_by_kind(),
     }
+}
+
+/// A day of the embedded store that is left alone for a minute is merged once
+/// more: what that costs and brings.
+async fn left_alone(contender: &Contender) -> Option<String> {
+    if !contender.is_embedded() {
+        return None;
+    }
+    let (before, _) = contender.cost();
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    let (cpu, peak) = settled(contender).await;
+    Some(format!(
+        "{}: left alone, it merged with {:.1} CPU s more; then {:.0} MB on disk, peak so far {:.0} MB",
+        contender.name,
+        cpu - before,
+        report::megabytes(contender.disk()),
+        report::megabytes(peak)
+    ))
 }
 
 /// CPU seconds and peak memory when the store has used less than 5 % of a core

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, DAY_US};
 
 /// Hits on a page.
 const PAGE: u32 = 100;
@@ -26,6 +26,7 @@ struct Draw {
     random: StdRng,
     messages: Vec<Vec<String>>,
     from_us: i64,
+    days: u32,
 }
 
 impl Draw {
@@ -65,9 +66,10 @@ impl Draw {
         self.word().chars().take(3).collect()
     }
 
-    /// A time range of 1 to 12 hours.
+    /// A time range of 1 to 12 hours in one of the days.
     fn range(&mut self) -> Value {
-        let start = self.from_us + self.random.random_range(0..12 * HOUR_US);
+        let day = i64::from(self.random.random_range(0..self.days));
+        let start = self.from_us + day * DAY_US + self.random.random_range(0..12 * HOUR_US);
         let end = start + self.random.random_range(HOUR_US..12 * HOUR_US);
         json!({"range": {"realtime_us": {"gte": start, "lt": end}}})
     }
@@ -87,6 +89,7 @@ pub(crate) fn classes(corpus: &Corpus, count: usize) -> Vec<Class> {
         random: StdRng::seed_from_u64(corpus.seed()),
         messages,
         from_us: corpus.from_us,
+        days: corpus.days,
     };
     let histogram =
         json!({"by": {"date_histogram": {"field": "@timestamp", "fixed_interval": "24m"}}});
@@ -111,11 +114,11 @@ pub(crate) fn classes(corpus: &Corpus, count: usize) -> Vec<Class> {
             newest(&json!({"prefix": {"message": draw.prefix()}}))
         }),
         class(
-            "date_histogram of a day",
+            "date_histogram of everything",
             &mut |_| json!({"size": 0, "query": {"match_all": {}}, "aggs": histogram}),
         ),
         class(
-            "date_histogram of a day, by term",
+            "date_histogram, by term",
             &mut |draw| json!({"size": 0, "query": {"match": {"message": draw.word()}}, "aggs": histogram}),
         ),
         class("terms on namespace, 1 to 12 h", &mut |draw| {

@@ -198,8 +198,9 @@ fn write_answer(
 }
 
 fn write_text(out: &mut String, text: &str) {
-    let plain = |byte: u8| (0x20..0x7F).contains(&byte) && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
+    let escaped = |byte: u8| !(0x20..0x7F).contains(&byte) | (byte == b'"') | (byte == b'\\');
+    // Without an early end, so that many bytes are compared at once.
+    if !text.bytes().fold(false, |any, byte| any | escaped(byte)) {
         out.push('"');
         out.push_str(text);
         out.push('"');

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Instant;
 
+use tantivy::columnar::Column;
 use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Scorer, Weight};
 use tantivy::schema::Field;
 use tantivy::{
@@ -79,8 +80,16 @@ pub(crate) struct Part<'a> {
     pub(crate) searcher: &'a Searcher,
     pub(crate) snapshot: &'a PartitionSnapshot,
     pub(crate) query: Compiled,
-    /// Whether the query finds every document.
-    pub(crate) everything: bool,
+    /// Where the query finds every document, or all whose number lies within.
+    pub(crate) within: Option<Within>,
+}
+
+/// Documents that a query finds by no more than a number of theirs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Within {
+    All,
+    /// From the least to the greatest.
+    Bounds(&'static str, i64, i64),
 }
 
 /// A hit.
@@ -294,8 +303,24 @@ impl Collector<'_> {
             return Ok(!self.is_late());
         }
 
-        if part.everything && wanted.only_aggregates() && !segment.has_deletes() {
-            return self.aggregate_all(visit, part, weights);
+        if let Some(within) = part.within
+            && wanted.only_aggregates()
+            && !segment.has_deletes()
+        {
+            match within {
+                Within::All => return self.aggregate(visit, part, weights, None),
+                Within::Bounds(column, low, high) => {
+                    if let Some(strips) = part.snapshot.strips(visit.place.ordinal, column) {
+                        let bounds = Bounds {
+                            strips,
+                            column: segment.fast_fields().i64(column)?,
+                            low,
+                            high,
+                        };
+                        return self.aggregate(visit, part, weights, Some(&bounds));
+                    }
+                }
+            }
         }
 
         let mut docs = Docs::open(segment, weights.query.as_ref(), wanted)?;
@@ -480,12 +505,14 @@ impl Collector<'_> {
         })
     }
 
-    /// Aggregate all documents of a segment, strip by strip.
-    fn aggregate_all(
+    /// Aggregate all documents of a segment, or those within the bounds, strip
+    /// by strip.
+    fn aggregate(
         &mut self,
         visit: &Visit,
         part: &Part<'_>,
         weights: &Weights,
+        bounds: Option<&Bounds<'_>>,
     ) -> Result<bool, Stop> {
         let segment = part.searcher.segment_reader(visit.place.ordinal);
         let late = match &mut self.running {
@@ -495,17 +522,28 @@ impl Collector<'_> {
                 let strips = |column: &str| part.snapshot.strips(visit.place.ordinal, column);
                 let mut first = 0;
                 let mut late = false;
+                let mut some = Vec::new();
                 while first < segment.max_doc() && !late {
                     let docs = first..segment.max_doc().min(first + STRIP);
                     first = docs.end;
-                    running.collect_strip(&mut aggregator, docs, &strips)?;
+                    let share = bounds.map_or(Share::All, |bounds| bounds.share(&docs, &mut some));
+                    match share {
+                        Share::None => continue,
+                        Share::All => {
+                            self.found.total += docs.len() as u64;
+                            running.collect_strip(&mut aggregator, docs, &strips)?;
+                        }
+                        Share::Some => {
+                            self.found.total += some.len() as u64;
+                            running.collect(&mut aggregator, &some, &[])?;
+                        }
+                    }
                     late = self.wanted.is_late();
                 }
                 running.close(aggregator)?;
                 late
             }
         };
-        self.found.total += u64::from(segment.max_doc());
         if let Some(limit) = self.wanted.count_up_to {
             self.found.total = self.found.total.min(limit.saturating_add(1));
         }
@@ -542,6 +580,41 @@ impl Collector<'_> {
             self.found.hits.truncate(self.wanted.hits);
         }
         Ok(())
+    }
+}
+
+/// The bounds of a number that every document of a segment has one of.
+struct Bounds<'a> {
+    strips: &'a Strips,
+    column: Column<i64>,
+    low: i64,
+    high: i64,
+}
+
+/// How many of a strip's documents lie within.
+enum Share {
+    None,
+    All,
+    Some,
+}
+
+impl Bounds<'_> {
+    /// Which documents of a strip lie within; `some` is filled where not all do.
+    fn share(&self, docs: &std::ops::Range<DocId>, some: &mut Vec<DocId>) -> Share {
+        let (least, greatest) = self.strips.bounds((docs.start / STRIP) as usize);
+        if greatest < self.low || self.high < least {
+            return Share::None;
+        }
+        if self.low <= least && greatest <= self.high {
+            return Share::All;
+        }
+        some.clear();
+        let within = |doc: &DocId| {
+            let number = self.column.values.get_val(*doc);
+            self.low <= number && number <= self.high
+        };
+        some.extend(docs.clone().filter(within));
+        Share::Some
     }
 }
 

@@ -1,6 +1,6 @@
 //! The columns of a segment, as sorting and aggregations read them.
 
-use tantivy::columnar::{Column, StrColumn};
+use tantivy::columnar::{Cardinality, Column, StrColumn};
 use tantivy::{DocId, SegmentReader};
 
 use super::super::ids::IdColumn;
@@ -78,6 +78,20 @@ impl Keywords {
     pub(crate) fn first(&self, doc: DocId) -> Option<u64> {
         let place = self.column.ords().first(doc);
         place.filter(|place| self.places.contains(place))
+    }
+
+    /// The places of the values of `docs`, in their order; `false` where some
+    /// document may have none, or several, or one of another key.
+    pub(crate) fn fill(&self, docs: &std::ops::Range<DocId>, places: &mut Vec<u64>) -> bool {
+        let ords = self.column.ords();
+        let all = self.places.start == 0 && self.places.end == self.column.num_terms() as u64;
+        if !all || ords.get_cardinality() != Cardinality::Full {
+            return false;
+        }
+        places.clear();
+        places.resize(docs.len(), 0);
+        ords.values.get_range(u64::from(docs.start), places);
+        true
     }
 
     /// Whether no document has two values.

@@ -37,7 +37,7 @@ pub(super) use fetch::filtered;
 
 use super::ids::slice_query;
 use super::partition::PartitionSnapshot;
-use collect::{Collected, Part, Wanted, collect};
+use collect::{Collected, Part, Wanted, Within, collect};
 use compile::{Compiled, Compiler, FieldCounts};
 use sort::Raw;
 
@@ -208,13 +208,17 @@ pub(crate) fn page(
         aggs: plan.as_ref(),
         opens_at_once: search.query.as_ref().is_none_or(opens_at_once),
     };
-    let finds_all = search.slice.is_none() && search.query.as_ref().is_none_or(is_match_all);
+    let finds = match &search.query {
+        _ if search.slice.is_some() => None,
+        None => Some(Within::All),
+        Some(query) => within_of(&compiler, query)?,
+    };
     let parts: Vec<Part<'_>> = snapshots
         .iter()
         .map(|snapshot| Part {
             searcher: &snapshot.searcher,
             snapshot,
-            everything: finds_all && snapshot.selected.is_none(),
+            within: finds.filter(|_| snapshot.selected.is_none()),
             query: within(snapshot, search.slice.as_ref(), &query),
         })
         .collect();
@@ -271,8 +275,22 @@ pub(crate) fn page(
     Ok(Paged { body: answer, last })
 }
 
-fn is_match_all(query: &Query) -> bool {
-    matches!(query.clause, Clause::MatchAll)
+/// What a query finds, where that is everything or a range of numbers.
+fn within_of(compiler: &Compiler<'_>, query: &Query) -> Result<Option<Within>, EsError> {
+    match &query.clause {
+        Clause::MatchAll => Ok(Some(Within::All)),
+        Clause::ConstantScore { filter } => within_of(compiler, filter),
+        Clause::Bool(clauses) => match (&clauses.must[..], &clauses.filter[..]) {
+            ([one], []) | ([], [one])
+                if clauses.should.is_empty() && clauses.must_not.is_empty() =>
+            {
+                within_of(compiler, one)
+            }
+            _ => Ok(None),
+        },
+        Clause::Range(range) => compiler.within(range),
+        _ => Ok(None),
+    }
 }
 
 /// Whether opening the query costs no more than looking a few words up. Others

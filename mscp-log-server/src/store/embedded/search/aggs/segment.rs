@@ -381,6 +381,22 @@ impl<'a> Collecting<'a> {
         strips: &impl Fn(&str) -> Option<&'s Strips>,
         budget: &mut Budget,
     ) -> Result<bool, EsError> {
+        if let How::Terms {
+            terms,
+            values: Values::Keywords(keywords),
+            table,
+            scratch,
+            ..
+        } = &mut self.how
+        {
+            if !self.below.is_empty() || terms.any_key || !keywords.fill(docs, scratch) {
+                return Ok(false);
+            }
+            for place in scratch.iter() {
+                table.count(0, *place, budget)?;
+            }
+            return Ok(true);
+        }
         let How::Histogram {
             plan,
             remembered,

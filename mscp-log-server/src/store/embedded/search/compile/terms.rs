@@ -13,6 +13,7 @@ use tantivy::{DocId, SegmentReader, Term as IndexTerm};
 
 use super::super::super::ids::{DocumentId, IdColumn, ids_query};
 use super::super::super::schema::{FLATTENED_SEPARATOR, HAS_MESSAGE, INDEX};
+use super::super::collect::Within;
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
 use super::super::term_scan::{TermScan, Test, prefix_end};
@@ -144,6 +145,79 @@ impl Compiler<'_> {
         Ok(constant(best_of(parts, 0.0)))
     }
 
+    /// The numbers that a range is of; `None` where it is of something else, or
+    /// has no bounds or nothing within them.
+    pub(crate) fn within(&self, range: &Range) -> Result<Option<Within>, EsError> {
+        let bounds = [&range.gt, &range.gte, &range.lt, &range.lte];
+        let is_open = |bound: &Option<Scalar>| matches!(bound, None | Some(Scalar::Null));
+        let target = target::resolve(self.schema, &range.field);
+        match target {
+            Some(target)
+                if matches!(target.kind, Kind::Long | Kind::Date)
+                    && !bounds.into_iter().all(is_open) =>
+            {
+                let bounds = self.numbers_of(range, &target)?;
+                Ok(bounds.map(|(low, high)| Within::Bounds(target.column, low, high)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The least and the greatest number of a range; `None` where there is no
+    /// number in it.
+    fn numbers_of(&self, range: &Range, target: &Target) -> Result<Option<(i64, i64)>, EsError> {
+        let given = |bound: &Option<Scalar>| bound.clone().filter(|value| *value != Scalar::Null);
+        let (gt, gte) = (given(&range.gt), given(&range.gte));
+        let (lt, lte) = (given(&range.lt), given(&range.lte));
+        let mut low = i64::MIN;
+        let mut high = i64::MAX;
+        if target.kind == Kind::Long {
+            if let Some(value) = &gte {
+                match at_least(inside(value)?) {
+                    Some(least) => low = low.max(least),
+                    None => return Ok(None),
+                }
+            }
+            if let Some(value) = &gt {
+                match more_than(inside(value)?) {
+                    Some(least) => low = low.max(least),
+                    None => return Ok(None),
+                }
+            }
+            if let Some(value) = &lte {
+                match at_most(inside(value)?) {
+                    Some(most) => high = high.min(most),
+                    None => return Ok(None),
+                }
+            }
+            if let Some(value) = &lt {
+                match less_than(inside(value)?) {
+                    Some(most) => high = high.min(most),
+                    None => return Ok(None),
+                }
+            }
+        } else {
+            let dates = Dates::new(
+                range.format.as_deref(),
+                range.time_zone.as_deref(),
+                self.now_ms,
+            )?;
+            if let Some(value) = &gte {
+                low = low.max(dates.instant(value, false)?);
+            }
+            if let Some(value) = &gt {
+                low = low.max(dates.instant(value, true)?.saturating_add(1));
+            }
+            if let Some(value) = &lte {
+                high = high.min(dates.instant(value, true)?);
+            }
+            if let Some(value) = &lt {
+                high = high.min(dates.instant(value, false)?.saturating_sub(1));
+            }
+        }
+        Ok((low <= high).then_some((low, high)))
+    }
+
     pub(super) fn range(&self, range: &Range) -> Result<Compiled, EsError> {
         let Some(target) = target::resolve(self.schema, &range.field) else {
             return Ok(none());
@@ -169,57 +243,10 @@ impl Compiler<'_> {
             given(&range.lte),
         );
         match &target.kind {
-            Kind::Long => {
-                let mut low = i64::MIN;
-                let mut high = i64::MAX;
-                if let Some(value) = &gte {
-                    match at_least(inside(value)?) {
-                        Some(least) => low = low.max(least),
-                        None => return Ok(none()),
-                    }
-                }
-                if let Some(value) = &gt {
-                    match more_than(inside(value)?) {
-                        Some(least) => low = low.max(least),
-                        None => return Ok(none()),
-                    }
-                }
-                if let Some(value) = &lte {
-                    match at_most(inside(value)?) {
-                        Some(most) => high = high.min(most),
-                        None => return Ok(none()),
-                    }
-                }
-                if let Some(value) = &lt {
-                    match less_than(inside(value)?) {
-                        Some(most) => high = high.min(most),
-                        None => return Ok(none()),
-                    }
-                }
-                Ok(numbers(&target, low, high))
-            }
-            Kind::Date => {
-                let dates = Dates::new(
-                    range.format.as_deref(),
-                    range.time_zone.as_deref(),
-                    self.now_ms,
-                )?;
-                let mut low = i64::MIN;
-                let mut high = i64::MAX;
-                if let Some(value) = &gte {
-                    low = low.max(dates.instant(value, false)?);
-                }
-                if let Some(value) = &gt {
-                    low = low.max(dates.instant(value, true)?.saturating_add(1));
-                }
-                if let Some(value) = &lte {
-                    high = high.min(dates.instant(value, true)?);
-                }
-                if let Some(value) = &lt {
-                    high = high.min(dates.instant(value, false)?.saturating_sub(1));
-                }
-                Ok(numbers(&target, low, high))
-            }
+            Kind::Long | Kind::Date => Ok(match self.numbers_of(range, &target)? {
+                Some((low, high)) => numbers(&target, low, high),
+                None => none(),
+            }),
             Kind::Id | Kind::AnyKey => {
                 let text = |bound: &Option<Scalar>| bound.as_ref().map(scalar_text);
                 let (gt, gte, lt, lte) = (text(&gt), text(&gte), text(&lt), text(&lte));
