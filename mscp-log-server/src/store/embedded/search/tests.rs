@@ -679,6 +679,53 @@ fn only_the_indices_that_are_asked_for_are_seen() {
 }
 
 #[test]
+fn a_range_counts_the_same_documents_by_strips_as_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    // Many strips, not all of them in the order of time.
+    let sources: Vec<String> = (0..41_u64)
+        .map(|n| {
+            let us = (n * 17) % 41 + n;
+            let namespace = ["shop", "web", "db"][(n % 3) as usize];
+            format!(r#"{{"realtime_us":{us},"seq":{n},"namespace":"{namespace}"}}"#)
+        })
+        .collect();
+    let ids: Vec<String> = (0..41).map(|n| format!("{n:032x}")).collect();
+    let documents: Vec<(&str, &str, &str)> = ids
+        .iter()
+        .zip(&sources)
+        .map(|(id, source)| ("a", id.as_str(), source.as_str()))
+        .collect();
+    let store = [partition(
+        folder.path(),
+        "p",
+        &[&documents[..9], &documents[9..]],
+    )];
+    let aggs = json!({
+        "by": {"terms": {"field": "namespace"}},
+        "when": {"histogram": {"field": "realtime_us", "interval": 7}},
+        "below": {"terms": {"field": "namespace"}, "aggs": {"sum": {"sum": {"field": "seq"}}}},
+    });
+    let ask = |query: Value| {
+        let body = json!({"size": 0, "query": query, "aggs": aggs, "track_total_hits": true});
+        let found = answer(&store, &parsed(&body), &context()).unwrap();
+        (
+            found["hits"]["total"].clone(),
+            found["aggregations"].clone(),
+        )
+    };
+    for low in (0..80).step_by(3) {
+        for high in (low..82).step_by(5) {
+            let range = json!({"range": {"realtime_us": {"gte": low, "lt": high}}});
+            // A second clause, which takes nothing away, leads off the strips.
+            let all = json!({"exists": {"field": "seq"}});
+            let one_by_one = json!({"bool": {"filter": [range, all]}});
+            let by_strips = json!({"bool": {"filter": [range]}});
+            assert_eq!(ask(by_strips), ask(one_by_one), "{low} to {high}");
+        }
+    }
+}
+
+#[test]
 fn a_hit_says_which_named_queries_it_matches() {
     let found = found(&json!({"sort": "seq", "query": {"bool": {
         "must": [{"term": {"namespace": {"value": "shop", "_name": "shop"}}}],
