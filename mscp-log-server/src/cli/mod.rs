@@ -5,6 +5,7 @@
 //! codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
+mod arenas;
 mod backup;
 mod check;
 mod connection;
@@ -145,6 +146,9 @@ impl From<std::io::Error> for Failure {
 pub fn main() -> ExitCode {
     // clap itself answers --help and --version with 0, and wrong usage with 2.
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Serve(_) | Command::Demo(_)) {
+        arenas::few();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
