@@ -479,6 +479,27 @@ mod tests {
     }
 
     #[test]
+    fn words_are_of_the_kinds_that_the_standard_tokenizer_gives() {
+        for (word, kind) in [
+            ("hello", "<ALPHANUM>"),
+            ("don't", "<ALPHANUM>"),
+            ("a1", "<ALPHANUM>"),
+            ("10.0.0.1", "<NUM>"),
+            ("日", "<IDEOGRAPHIC>"),
+            ("カタ", "<KATAKANA>"),
+            ("データ", "<KATAKANA>"),
+            ("ひ", "<HIRAGANA>"),
+            ("한국", "<HANGUL>"),
+            ("สวัสดี", "<SOUTHEAST_ASIAN>"),
+            ("👍🏽", "<EMOJI>"),
+            ("1️⃣", "<EMOJI>"),
+        ] {
+            let kinds: Vec<_> = tokens(word).map(|token| token.kind.name()).collect();
+            assert_eq!(kinds, [kind], "{word}");
+        }
+    }
+
+    #[test]
     fn a_word_over_the_limit_is_cut_in_pieces() {
         let found: Vec<_> = tokens(&"a".repeat(600))
             .map(|token| token.text.len())

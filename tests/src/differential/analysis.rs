@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::dice::Dice;
 use super::side::Side;
 
-/// A token: its text and where it begins and ends, in UTF-16 units.
-pub type Cut = (String, usize, usize);
+/// A token: its text, where it begins and ends, in UTF-16 units, and its type.
+pub type Cut = (String, usize, usize, String);
 
 /// Texts that the two cut differently, with both cuts: ours, the engine's.
 pub async fn compare(engine: &Side, texts: &[String]) -> Vec<(String, Vec<Cut>, Vec<Cut>)> {
@@ -112,6 +112,7 @@ fn ours(text: &str) -> Vec<Cut> {
                 token.text.clone().into_owned(),
                 units(token.start),
                 units(token.end),
+                token.kind.name().to_owned(),
             )
         })
         .collect()
@@ -140,6 +141,7 @@ async fn engines(engine: &Side, texts: &[String]) -> Vec<Vec<Cut>> {
                     word,
                     place(&token["start_offset"]) - start,
                     place(&token["end_offset"]) - start,
+                    token["type"].as_str().unwrap_or_default().to_owned(),
                 ));
             }
             start = end + 1;

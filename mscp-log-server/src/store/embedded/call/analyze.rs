@@ -1,11 +1,10 @@
 //! `_analyze`: the words that an analyzer makes of a text.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::StatusCode;
 use mscp_log_core::field::{FieldType, type_of};
 use mscp_log_core::query::analyze::tokens;
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::super::EmbeddedStore;
@@ -195,7 +194,7 @@ fn analyzed(analyzer: Analyzer, gap: usize, texts: &[String]) -> Result<Vec<Valu
                     "token": word,
                     "start_offset": unit_at(token.start),
                     "end_offset": unit_at(token.end),
-                    "type": kind_of(written),
+                    "type": token.kind.name(),
                     "position": position,
                 }));
                 if found.len() > MAX_TOKENS {
@@ -218,70 +217,4 @@ fn analyzed(analyzer: Analyzer, gap: usize, texts: &[String]) -> Result<Vec<Valu
         first_offset += units + 1;
     }
     Ok(found)
-}
-
-/// The types of words that are told by their signs, the first that fits; marks
-/// and format characters belong to the sign before them.
-static KINDS: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
-    let kinds = [
-        (
-            "<EMOJI>",
-            r"^(?:\p{Regional_Indicator}|\p{Extended_Pictographic}|\p{Emoji_Modifier}|[0-9#*][\p{M}\p{Cf}]*\x{20E3})",
-        ),
-        ("<NUM>", r"^[^\p{L}]*\p{Nd}[^\p{L}]*$"),
-        ("<HANGUL>", r"^[\p{Hangul}\p{M}\p{Cf}]+$"),
-        (
-            "<KATAKANA>",
-            r"^[\p{Katakana}\x{3031}-\x{3035}\x{309B}\x{309C}\x{30A0}\x{30FC}\x{FF70}\x{FF9E}\x{FF9F}\p{M}\p{Cf}]+$",
-        ),
-        (
-            "<SOUTHEAST_ASIAN>",
-            r"^[\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Ahom}]",
-        ),
-        ("<IDEOGRAPHIC>", r"^\p{Han}"),
-        ("<HIRAGANA>", r"^\p{Hiragana}"),
-    ];
-    kinds
-        .into_iter()
-        .filter_map(|(kind, pattern)| Some((kind, Regex::new(pattern).ok()?)))
-        .collect()
-});
-
-/// The type of a word, as the `standard` tokenizer names it.
-fn kind_of(word: &str) -> &'static str {
-    if word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return "<ALPHANUM>";
-    }
-    let found = KINDS.iter().find(|(_, pattern)| pattern.is_match(word));
-    found.map_or("<ALPHANUM>", |(kind, _)| kind)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_type_has_its_pattern() {
-        assert_eq!(KINDS.len(), 7);
-    }
-
-    #[test]
-    fn words_have_the_types_that_the_standard_tokenizer_gives() {
-        for (word, kind) in [
-            ("hello", "<ALPHANUM>"),
-            ("don't", "<ALPHANUM>"),
-            ("a1", "<ALPHANUM>"),
-            ("10.0.0.1", "<NUM>"),
-            ("日", "<IDEOGRAPHIC>"),
-            ("カタ", "<KATAKANA>"),
-            ("データ", "<KATAKANA>"),
-            ("ひ", "<HIRAGANA>"),
-            ("한국", "<HANGUL>"),
-            ("สวัสดี", "<SOUTHEAST_ASIAN>"),
-            ("👍🏽", "<EMOJI>"),
-            ("1️⃣", "<EMOJI>"),
-        ] {
-            assert_eq!(kind_of(word), kind, "{word}");
-        }
-    }
 }
