@@ -139,7 +139,7 @@ fn halves(text: &str) -> Vec<Value> {
             found.push(words.join(" "));
         }
     }
-    if characters.len() <= 12 {
+    if !characters.is_empty() && characters.len() <= 12 {
         found.push(characters[1..].iter().collect());
         found.push(characters[..characters.len() - 1].iter().collect());
     }
