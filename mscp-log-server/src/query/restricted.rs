@@ -20,9 +20,7 @@ use super::answer::{NotShown, Shown};
 use super::cursor::{gone, invalid};
 use super::endpoint::Endpoint;
 use super::seal::{Cursor, Holder, Kind};
-use super::{
-    Ask, NOT_FROM_THE_STORE, Read, Refusal, Region, answer, encoded, indices, json, request,
-};
+use super::{Ask, Read, Refusal, Region, answer, encoded, indices, json, request};
 
 /// Parameters that say how an answer is written, and nothing of what is in it.
 const OF_THE_FORM: [&str; 5] = [
@@ -35,6 +33,9 @@ const OF_THE_FORM: [&str; 5] = [
 
 /// The most bytes of the store's answer that are read to be written again.
 pub(super) const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// The most bytes of the store's answer to `GET /`.
+const MAX_HANDSHAKE: usize = 64 * 1024;
 
 /// The version of Elasticsearch in whose form constants are given.
 const CURRENT_VERSION: u16 = 8;
@@ -115,14 +116,7 @@ impl Region {
             Visible::All => Vec::new(),
         };
         match endpoint {
-            Endpoint::Handshake => {
-                let request = request(ask.method, "/", None, HeaderMap::new(), Body::empty());
-                let mut response = self.store.call(request).await;
-                for name in NOT_FROM_THE_STORE {
-                    response.headers_mut().remove(name);
-                }
-                Ok(response)
-            }
+            Endpoint::Handshake => Ok(self.handshake().await),
             Endpoint::License => Ok(json(StatusCode::OK, license().to_string())),
             Endpoint::ClusterHealth => Ok(json(StatusCode::OK, health(self.name()).to_string())),
             Endpoint::Mapping(index) => {
@@ -376,6 +370,32 @@ impl Region {
     }
 
     /// Ask the store, and write its answer again.
+    /// `GET /`: of the store only its product and version, which clients go by.
+    /// Names of nodes and clusters are constants.
+    async fn handshake(&self) -> Response<Body> {
+        let request = request(Method::GET, "/", None, HeaderMap::new(), Body::empty());
+        let response = self.store.call(request).await;
+        let status = response.status();
+        let whole = axum::body::to_bytes(response.into_body(), MAX_HANDSHAKE).await;
+        let read: Option<Value> = whole
+            .ok()
+            .and_then(|body| serde_json::from_slice(&body).ok());
+        match read {
+            Some(body) if status == StatusCode::OK => {
+                json(status, handshake(self.name(), &body).to_string())
+            }
+            _ => {
+                let status = if status.is_success() {
+                    StatusCode::BAD_GATEWAY
+                } else {
+                    status
+                };
+                let (status, body) = answer::error("", status, "");
+                json(status, body)
+            }
+        }
+    }
+
     pub(super) async fn ask_store(
         &self,
         path: &str,
@@ -545,6 +565,27 @@ fn license() -> Value {
         "issuer": "mscp-log",
         "start_date_in_millis": -1,
     }})
+}
+
+fn handshake(name: &str, stores: &Value) -> Value {
+    let names = [
+        "number",
+        "distribution",
+        "build_flavor",
+        "minimum_wire_compatibility_version",
+        "minimum_index_compatibility_version",
+    ];
+    let kept = |name: &&str| {
+        let value = stores["version"][*name].as_str()?;
+        Some(((*name).to_owned(), Value::from(value)))
+    };
+    json!({
+        "name": format!("mscp-log-{name}"),
+        "cluster_name": format!("mscp-log-{name}"),
+        "cluster_uuid": "_na_",
+        "version": names.iter().filter_map(kept).collect::<serde_json::Map<_, _>>(),
+        "tagline": stores["tagline"].as_str(),
+    })
 }
 
 fn health(name: &str) -> Value {

@@ -362,13 +362,23 @@ async fn constants_are_the_same_whatever_the_store_holds() {
         assert!(text(response).await.contains(part), "{uri}");
     }
     assert!(store.asked.lock().unwrap().is_empty());
-    let shaken = region
-        .answer(ask(shop(), "GET", "/", ""))
-        .await
-        .response
-        .unwrap();
+    let stores = r#"{"name":"node-7","cluster_name":"bank","cluster_uuid":"u1",
+        "version":{"number":"8.19.0","build_flavor":"default","build_hash":"h1"},
+        "tagline":"You Know, for Search"}"#;
+    *store.answer.lock().unwrap() = Some((200, stores.to_owned()));
+    let response = region.answer(ask(shop(), "GET", "/", "")).await;
+    let response = response.response.unwrap();
     assert_eq!(store.asked.lock().unwrap()[0].0.uri, "/");
-    assert!(!shaken.headers().contains_key(header::SET_COOKIE));
+    for name in ["set-cookie", "warning"] {
+        assert!(!response.headers().contains_key(name), "{name}");
+    }
+    let shaken = text(response).await;
+    for secret in ["node-7", "bank", "u1", "h1"] {
+        assert!(!shaken.contains(secret), "{shaken}");
+    }
+    for needed in ["8.19.0", "You Know, for Search", "default"] {
+        assert!(shaken.contains(needed), "{shaken}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! Requests of clients, to the cluster and back as they are.
 
+use std::io;
+use std::time::Duration;
+
 use axum::body::Body;
+use futures::StreamExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::ElasticStore;
@@ -33,7 +38,7 @@ impl ElasticStore {
                     response.headers_mut().remove(name);
                 }
                 *response.version_mut() = http::Version::default();
-                response.map(Body::new)
+                response.map(|body| going_on(body, self.patience))
             }
             Err(error) => {
                 tracing::warn!(%error, "the cluster does not answer");
@@ -57,6 +62,25 @@ impl ElasticStore {
             }
         }
     }
+}
+
+/// A body that is an error once no piece of it came for `patience`: a cluster
+/// that stops in the middle must not hold its caller for ever.
+fn going_on(body: reqwest::Body, patience: Duration) -> Body {
+    let pieces = futures::stream::unfold(Some(body.into_data_stream()), move |pieces| async move {
+        let mut pieces = pieces?;
+        match tokio::time::timeout(patience, pieces.next()).await {
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(pieces))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+            Ok(None) => None,
+            Err(_) => {
+                tracing::warn!("the cluster stopped in the middle of an answer");
+                let late = "the store stopped in the middle of its answer";
+                Some((Err(io::Error::new(io::ErrorKind::TimedOut, late)), None))
+            }
+        }
+    });
+    Body::from_stream(pieces)
 }
 
 /// An answer of ours in the form of the cluster's. Which node it was, and

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -238,6 +239,32 @@ async fn what_keeps_an_answer_away_is_told_without_addresses() {
         (status, &body["error"]["type"]),
         (504, &json!("timeout_exception"))
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_in_the_middle_ends_with_an_error() {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listener = listener.await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Half of what it announces, on every connection, which stays open.
+    let stalling = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            let _ = connection.read(&mut asked).await;
+            let half = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{\"hits\":[";
+            connection.write_all(half).await.unwrap();
+            open.push(connection);
+        }
+    });
+    let (_folder, store) = store(&cluster(vec![url], None), Duration::from_millis(200));
+    let request = http::Request::post("/_search").body(Body::empty()).unwrap();
+    let response = store.call(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+    assert!(body.is_err(), "{body:?}");
+    stalling.abort();
 }
 
 #[tokio::test]

@@ -47,10 +47,12 @@ impl Shape {
         let Some(hits) = body.get_mut("hits") else {
             return;
         };
-        if self.total_as_number
-            && let Some(total) = hits.get_mut("total")
-        {
-            *total = total["value"].take();
+        if self.total_as_number {
+            // Where hits are not counted there is no number, which is -1.
+            hits["total"] = match hits.get_mut("total") {
+                Some(total) => total["value"].take(),
+                None => (-1).into(),
+            };
         }
         if self.with_type
             && let Some(hits) = hits["hits"].as_array_mut()
