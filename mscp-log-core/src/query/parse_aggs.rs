@@ -527,7 +527,12 @@ fn date_setting(found: &mut DateHistogram, key: &str, value: Value) -> Result<Op
         "interval" => found.interval = Some(value.text(key)?),
         "time_zone" => {
             let at = value.at;
-            let text = value.text(key)?;
+            let text = if matches!(value.kind, Kind::Number(_)) {
+                // Hours ahead of UTC.
+                format!("{:+03}:00", value.whole(key)?)
+            } else {
+                value.text(key)?
+            };
             super::date_math::Zone::parse(&text).map_err(|_| {
                 let reason = format!("Unknown time-zone ID: {text}");
                 QueryError::of_kind("zone_rules_exception", reason).at(at)

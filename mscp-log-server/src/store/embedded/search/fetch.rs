@@ -160,7 +160,10 @@ impl Page<'_> {
             let source: Value = serde_json::from_slice(&bytes)
                 .map_err(|error| EsError::internal(error.to_string()))?;
             for (name, format) in &shown.formats {
-                let values = field_values(&source, name, format.as_ref(), &id);
+                let values = match name.as_str() {
+                    INDEX | "_id" => vec![hit[name.as_str()].clone()],
+                    _ => field_values(&source, name, format.as_ref(), &id),
+                };
                 if !values.is_empty() {
                     fields.insert(name.clone(), Value::Array(values));
                 }
@@ -266,6 +269,8 @@ impl Page<'_> {
                 if let Some(kind) = mscp_log_core::field::type_of(&name) {
                     let format = format_of(entry, &name, kind)?;
                     fields.push((name, format));
+                } else if matches!(name.as_str(), INDEX | "_id") {
+                    fields.push((name, None));
                 }
             }
         }
