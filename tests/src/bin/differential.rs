@@ -11,7 +11,7 @@ use mscp_log_tests::differential::queries::Knows;
 use mscp_log_tests::differential::requests::Scope;
 use mscp_log_tests::differential::side::Side;
 use mscp_log_tests::differential::{Bench, Plan, embedded};
-use mscp_log_tests::engine::{Engine, Product, Spec};
+use mscp_log_tests::engine::{Engine, Spec};
 
 /// Random documents and random requests to the embedded store and to a real
 /// engine.
@@ -79,9 +79,7 @@ async fn main() -> ExitCode {
     engine.template(spec.template()).await;
     let data = tempfile::tempdir().expect("a temporary folder");
     let (_node, own) = embedded(data.path(), spec).await;
-    let knows = Knows {
-        flattened: spec.product == Product::Elasticsearch && spec.version.0 >= 7,
-    };
+    let knows = Knows::of(spec);
     let bench = Bench {
         embedded: &own,
         engine: &engine,

@@ -5,12 +5,27 @@ use serde_json::{Value, json};
 
 use super::dice::{Dice, KEYS};
 use super::lucene::{query_string, simple_query_string};
+use crate::engine::{Product, Spec};
 
 /// What an engine can be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Knows {
     /// `annotations` are searched key by key, as a `flattened` field is.
     pub flattened: bool,
+    /// `range` takes `from` and `to`, as before Elasticsearch 9.
+    pub from_and_to: bool,
+}
+
+impl Knows {
+    /// What an engine of this version can be asked.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let elasticsearch = spec.product == Product::Elasticsearch;
+        Self {
+            flattened: elasticsearch && spec.version.0 >= 7,
+            from_and_to: !elasticsearch || spec.version.0 < 9,
+        }
+    }
 }
 
 /// Any field: of keywords most often.
@@ -343,9 +358,14 @@ fn range(dice: &mut Dice, knows: Knows) -> Value {
         field(dice, knows)
     };
     let mut body = json!({});
-    let low = dice.pick(&["gt", "gte", "from"]);
+    let of_its_version = |name: &'static str| match name {
+        "from" if !knows.from_and_to => "gte",
+        "to" if !knows.from_and_to => "lte",
+        name => name,
+    };
+    let low = of_its_version(dice.pick(&["gt", "gte", "from"]));
     dice.maybe(70, &mut body, low, |dice| value_of(dice, &field));
-    let high = dice.pick(&["lt", "lte", "to"]);
+    let high = of_its_version(dice.pick(&["lt", "lte", "to"]));
     dice.maybe(70, &mut body, high, |dice| value_of(dice, &field));
     if field == "@timestamp" || field == "source_time" {
         dice.maybe(20, &mut body, "time_zone", |dice| json!(zone(dice)));

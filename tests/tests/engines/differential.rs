@@ -54,7 +54,7 @@ fn same_documents(spec: &'static Spec, engine: &Side) -> Result<(), Failed> {
         let plan = Plan {
             cases: CASES,
             seed: SEED,
-            knows: Knows { flattened: true },
+            knows: Knows::of(spec),
             scope: Scope::Queries,
             shrinking: true,
         };

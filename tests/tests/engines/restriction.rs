@@ -86,7 +86,10 @@ impl Front {
             _data: data,
             http: process::http(),
             speaks: target.speaks(),
-            knows: Knows { flattened: knows },
+            knows: Knows {
+                flattened: knows,
+                from_and_to: target.spec.is_none_or(|spec| Knows::of(spec).from_and_to),
+            },
         };
         if let Some(spec) = target.spec {
             let version = spec.template();
