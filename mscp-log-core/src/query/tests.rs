@@ -320,6 +320,15 @@ fn what_could_see_past_the_restriction_is_forbidden() {
         r#"{"query":{"multi_match":{"query":"a","type":"phrase_prefix"}}}"#,
         r#"{"query":{"multi_match":{"query":"a","fields":["message","_seq*"]}}}"#,
         r#"{"query":{"query_string":{"query":"a OR (b AND c~1)"}}}"#,
+        r#"{"query":{"query_string":{"query":"a","fuzziness":"AUTO"}}}"#,
+        r#"{"query":{"query_string":{"query":"a","fields":["_seq_no"]}}}"#,
+        r#"{"query":{"match":{"_seq_no":"1"}}}"#,
+        r#"{"query":{"match_phrase":{"_seq_no":"1"}}}"#,
+        r#"{"query":{"terms":{"_seq_no":[1]}}}"#,
+        r#"{"query":{"constant_score":{"filter":{"fuzzy":{"message":"a"}}}}}"#,
+        r#"{"query":{"bool":{"should":[{"fuzzy":{"message":"a"}}]}}}"#,
+        r#"{"query":{"bool":{"filter":[{"fuzzy":{"message":"a"}}]}}}"#,
+        r#"{"query":{"bool":{"must":[{"fuzzy":{"message":"a"}}]}}}"#,
         r#"{"query":{"query_string":{"query":"_seq_no:>5"}}}"#,
         r#"{"query":{"query_string":{"query":"\\*seq_no:5"}}}"#,
         r#"{"query":{"simple_query_string":{"query":"a~"}}}"#,
@@ -335,6 +344,7 @@ fn what_could_see_past_the_restriction_is_forbidden() {
         r#"{"fields":["_*"]}"#,
         r#"{"stored_fields":["_routing"]}"#,
         r#"{"highlight":{"fields":{"message":{"highlight_query":{"fuzzy":{"message":"a"}}}}}}"#,
+        r#"{"highlight":{"fields":{"_seq_no":{}}}}"#,
         r#"{"highlight":{"highlight_query":{"fuzzy":{"message":"a"}},"fields":{}}}"#,
         r#"{"aggs":{"a":{"terms":{"field":"pod","min_doc_count":0}}}}"#,
         r#"{"aggs":{"a":{"terms":{"field":"_seq_no"}}}}"#,
@@ -342,7 +352,14 @@ fn what_could_see_past_the_restriction_is_forbidden() {
         r#"{"aggs":{"a":{"filter":{"fuzzy":{"message":"a"}},"aggs":{"b":{"stats":{"field":"seq"}}}}}}"#,
         r#"{"aggs":{"a":{"filters":{"filters":{"x":{"match_phrase_prefix":{"message":"a"}}}}}}}"#,
         r#"{"aggs":{"a":{"filter":{"match_all":{}},"aggs":{"b":{"terms":{"field":"pod","min_doc_count":0}}}}}}"#,
+        r#"{"aggs":{"a":{"date_histogram":{"field":"_doc_count","fixed_interval":"1s"}}}}"#,
+        r#"{"aggs":{"a":{"histogram":{"field":"_seq_no","interval":1}}}}"#,
+        r#"{"aggs":{"a":{"range":{"field":"_seq_no","ranges":[{"to":5}]}}}}"#,
+        r#"{"aggs":{"a":{"missing":{"field":"_ignored"}}}}"#,
+        r#"{"aggs":{"a":{"percentiles":{"field":"_seq_no"}}}}"#,
         r#"{"aggs":{"a":{"top_hits":{"seq_no_primary_term":true}}}}"#,
+        r#"{"aggs":{"a":{"composite":{"sources":[{"s":{"histogram":{"field":"_seq_no","interval":1}}}]}}}}"#,
+        r#"{"aggs":{"a":{"composite":{"sources":[{"s":{"date_histogram":{"field":"_doc_count","fixed_interval":"1s"}}}]}}}}"#,
         r#"{"aggs":{"a":{"composite":{"sources":[{"s":{"terms":{"field":"_seq_no"}}}]}}}}"#,
     ] {
         assert!(
@@ -367,6 +384,28 @@ fn what_could_see_past_the_restriction_is_forbidden() {
     ] {
         assert!(restricted(body).is_ok(), "{body}");
     }
+}
+
+#[test]
+fn a_restricted_search_runs_within_what_it_is_given_and_marks_only_its_own_query_in_top_hits() {
+    let restriction = Restriction {
+        namespace: Some(["shop".to_owned()].into()),
+        ..Restriction::none()
+    };
+    let body = br#"{"query":{"term":{"pod":"a"}},"aggs":{"h":{"top_hits":{"highlight":{"fields":{"message":{}}}}}}}"#;
+    let search = Search::parse(body, &[]).unwrap();
+    let within = Query::of(Clause::Exists {
+        field: "level".to_owned(),
+    });
+    let emitted = search
+        .restrict_within(&[restriction], Some(within))
+        .unwrap()
+        .emit();
+    let filter =
+        r#"{"terms":{"namespace":["shop"]}}]}},{"exists":{"field":"level"}},{"term":{"pod""#;
+    assert!(emitted.contains(filter), "{emitted}");
+    let marks = r#""highlight_query":{"term":{"pod":{"value":"a"}}}"#;
+    assert!(emitted.contains(marks), "{emitted}");
 }
 
 #[test]
