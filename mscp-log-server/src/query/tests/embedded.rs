@@ -243,9 +243,8 @@ async fn page(region: &Region, asked: Ask) -> (u16, Value) {
     (status, serde_json::from_str(&text(response).await).unwrap())
 }
 
-#[tokio::test]
-async fn a_restricted_scroll_shows_what_may_be_seen_and_only_to_its_holder() {
-    let folder = tempfile::tempdir().unwrap();
+/// Forty documents, of the shop and of the bank in turn.
+async fn shop_and_bank(folder: &std::path::Path) -> Region {
     let documents: Vec<(usize, Value)> = (0..40)
         .map(|id| {
             let us = 1_516_752_000_000_000_i64 + id as i64;
@@ -256,7 +255,13 @@ async fn a_restricted_scroll_shows_what_may_be_seen_and_only_to_its_holder() {
             )
         })
         .collect();
-    let region = store(folder.path(), &documents).await;
+    store(folder, &documents).await
+}
+
+#[tokio::test]
+async fn a_restricted_scroll_shows_what_may_be_seen_and_only_to_its_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = shop_and_bank(folder.path()).await;
     let bank = Visible::Restricted(vec![Restriction {
         namespace: Some(["bank".to_owned()].into()),
         ..Restriction::none()
@@ -295,17 +300,7 @@ async fn a_restricted_scroll_shows_what_may_be_seen_and_only_to_its_holder() {
 #[tokio::test]
 async fn a_restricted_point_in_time_shows_no_places_and_only_to_its_holder() {
     let folder = tempfile::tempdir().unwrap();
-    let documents: Vec<(usize, Value)> = (0..40)
-        .map(|id| {
-            let us = 1_516_752_000_000_000_i64 + id as i64;
-            let namespace = ["shop", "bank"][id % 2];
-            (
-                id,
-                json!({"namespace": namespace, "realtime_us": us, "index": "logstash-http-a"}),
-            )
-        })
-        .collect();
-    let region = store(folder.path(), &documents).await;
+    let region = shop_and_bank(folder.path()).await;
     for (path, member) in [("_pit", "id"), ("_search/point_in_time", "pit_id")] {
         let open = format!("/logstash-*/{path}?keep_alive=1m");
         let (status, opened) = page(&region, ask(shop(), "POST", &open, "")).await;
