@@ -53,6 +53,26 @@ impl<'a> Entry<'a> {
     }
 }
 
+impl Entry<'_> {
+    /// The same, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> Entry<'_> {
+        fn of<'b>(field: &'b Option<Cow<'_, str>>) -> Option<Cow<'b, str>> {
+            field.as_deref().map(Cow::Borrowed)
+        }
+        Entry {
+            message: of(&self.message),
+            container_name: of(&self.container_name),
+            container_id: of(&self.container_id),
+            container_id_full: of(&self.container_id_full),
+            hostname: of(&self.hostname),
+            realtime_us: self.realtime_us,
+            cursor: of(&self.cursor),
+            priority: of(&self.priority),
+        }
+    }
+}
+
 /// Fields of an object: derived code would take them from an array too.
 struct Object<'a>(Fields<'a>);
 

@@ -4,6 +4,7 @@
 //! application a pod is of, what a pod is called) comes in through [`Node`].
 
 pub mod beat;
+pub mod chunk;
 pub mod cri;
 pub mod journal;
 mod redact;
@@ -44,6 +45,8 @@ pub enum Raw<'a> {
         stream: &'a str,
         /// The line, without the runtime's prefix.
         message: Cow<'a, str>,
+        /// Whether it was longer than is read.
+        truncated: bool,
         /// Where the line is.
         position: Position<'a>,
         /// When it was read, in microseconds since the epoch.
@@ -55,6 +58,8 @@ pub enum Raw<'a> {
         path: &'a str,
         /// The line, without its end.
         message: Cow<'a, str>,
+        /// Whether it was longer than is read.
+        truncated: bool,
         /// The time that a configured parser found in the line.
         time_us: Option<i64>,
         /// Where the line is.
@@ -219,10 +224,12 @@ pub fn clean<'a>(raw: Raw<'a>, stamp: &Stamp<'a>) -> Cleaned<'a> {
             time_us,
             stream,
             message,
+            truncated,
             position,
             read_us,
         } => {
             let mut document = line(path, message, position, "journalbeat", stamp);
+            tag_truncated(&mut document, truncated);
             set_time(&mut document, Some(time_us), read_us, stamp);
             document.stream = word(stream);
             place_of_link(&mut document, path, target, stamp).map(|()| document)
@@ -230,11 +237,13 @@ pub fn clean<'a>(raw: Raw<'a>, stamp: &Stamp<'a>) -> Cleaned<'a> {
         Raw::File {
             path,
             message,
+            truncated,
             time_us,
             position,
             read_us,
         } => {
             let mut document = line(path, message, position, "filebeat", stamp);
+            tag_truncated(&mut document, truncated);
             set_time(&mut document, time_us.or(Some(read_us)), read_us, stamp);
             place_of_log_file(&mut document, path, stamp);
             Ok(document)
@@ -401,6 +410,12 @@ fn line<'a>(
         dir: None,
     };
     document
+}
+
+fn tag_truncated(document: &mut Document<'_>, truncated: bool) {
+    if truncated {
+        document.tags.push(Cow::Borrowed(tag::TRUNCATED));
+    }
 }
 
 /// A document with what every document has; its time is not yet set.

@@ -92,6 +92,7 @@ fn from_container(path: &str, target: Option<&str>) -> Result<serde_json::Value,
         time_us: NOW - HOUR_US,
         stream: "stdout",
         message: Cow::Borrowed("GET / 200"),
+        truncated: false,
         position: position(77),
         read_us: NOW,
     })
@@ -101,6 +102,7 @@ fn from_file(path: &str, time_us: Option<i64>) -> Result<serde_json::Value, Drop
     cleaned(Raw::File {
         path,
         message: Cow::Borrowed("started"),
+        truncated: false,
         time_us,
         position: position(4_096),
         read_us: NOW,
@@ -345,7 +347,7 @@ proptest! {
         let (beats, redaction) = (Beats::default(), Redaction::none());
         let at = |now_us: i64| {
             let stamp = Stamp { now_us, ..stamped_with(&redaction, &beats) };
-            let raw = Raw::File { path: "/x.log", message: Cow::Borrowed("x"), time_us: own, position: position(offset), read_us: NOW };
+            let raw = Raw::File { path: "/x.log", message: Cow::Borrowed("x"), truncated: false, time_us: own, position: position(offset), read_us: NOW };
             let Cleaned::Keep(document) = clean(raw, &stamp) else { panic!("kept") };
             (document.event_id, document.physical_index(), document.realtime_us)
         };

@@ -21,6 +21,8 @@ pub mod tag {
     /// The record had no time: `@timestamp` is when it was received, so that a
     /// repetition may lie in another day's index.
     pub const TIME_OF_RECEIPT: &str = "_timeofreceipt";
+    /// The line was longer than is read; the rest of it was counted as lost.
+    pub const TRUNCATED: &str = "_truncated";
 }
 
 /// One event as it is stored. Absent fields are absent, not null.

@@ -117,7 +117,7 @@ fn write_value(value: &AnnotationValue<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_number(number: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_number(number: i64, out: &mut Vec<u8>) {
     // 19 digits and a sign at most.
     let mut text = [0; 20];
     let mut start = text.len();
@@ -137,7 +137,7 @@ fn write_number(number: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(&text[start..]);
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     write_escaped(text, out);
     out.push(b'"');

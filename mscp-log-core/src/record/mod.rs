@@ -2,7 +2,7 @@
 
 mod annotation;
 mod document;
-mod encode;
+pub(crate) mod encode;
 mod parse;
 pub mod time;
 
