@@ -10,3 +10,4 @@ pub mod kill;
 pub mod process;
 pub mod proxy;
 pub mod target;
+pub mod tls;

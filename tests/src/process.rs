@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ pub struct Node {
     child: Child,
     /// The origin it listens on, as `http://127.0.0.1:41234`.
     pub url: String,
+    said: Arc<Mutex<String>>,
 }
 
 impl Node {
@@ -79,8 +80,9 @@ impl Node {
         let (lines, received) = mpsc::channel::<String>();
         let stdout = child.stdout.take().expect("piped above");
         let stderr = child.stderr.take().expect("piped above");
-        forward(stdout, lines.clone());
-        forward(stderr, lines);
+        let said = Arc::default();
+        forward(stdout, lines.clone(), Arc::clone(&said));
+        forward(stderr, lines, Arc::clone(&said));
         let begun = Instant::now();
         let mut output = String::new();
         loop {
@@ -89,7 +91,7 @@ impl Node {
                 Ok(line) => {
                     if let Some(url) = origin_in(&line) {
                         std::thread::spawn(move || for _ in received {});
-                        return Ok(Self { child, url });
+                        return Ok(Self { child, url, said });
                     }
                     output.push_str(&line);
                     output.push('\n');
@@ -107,6 +109,15 @@ impl Node {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// All that it has written to its output so far.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no holder panics").clone()
     }
 
     /// SIGKILL, as when the power goes, and wait until it is gone.
@@ -185,12 +196,20 @@ impl Drop for Node {
     }
 }
 
-fn forward(stream: impl std::io::Read + Send + 'static, lines: mpsc::Sender<String>) {
+fn forward(
+    stream: impl std::io::Read + Send + 'static,
+    lines: mpsc::Sender<String>,
+    said: Arc<Mutex<String>>,
+) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if std::env::var_os("MSCP_LOG_TEST_OUTPUT").is_some() {
                 eprintln!("node: {line}");
             }
+            let mut said = said.lock().expect("no holder panics");
+            said.push_str(&line);
+            said.push('\n');
+            drop(said);
             // The receiver goes when the node has started; the stream must
             // still be read to its end.
             let _ = lines.send(line);

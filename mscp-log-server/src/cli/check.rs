@@ -161,12 +161,12 @@ async fn reach_clusters(config: &Config) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     for (name, region) in &config.regions {
         if let StoreKind::Cluster(cluster) = &region.store
-            && let Err(reason) = ElasticStore::reach(cluster).await
+            && let Err(faults) = ElasticStore::reach(cluster).await
         {
-            errors.push(ConfigError {
+            errors.extend(faults.into_iter().map(|reason| ConfigError {
                 key: format!("region.{name}.store"),
                 reason,
-            });
+            }));
         }
     }
     errors

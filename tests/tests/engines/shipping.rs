@@ -4,6 +4,8 @@
 //!
 //! `SHIPPING_SEED` and `SHIPPING_RECORDS` make another or a longer run.
 
+mod tls;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +59,14 @@ const CASES: &[(&str, Case)] = &[
         credential,
     ),
     (
+        "what_is_wrong_with_a_certificate_is_told_and_holds_shipping_back_until_it_is_mended",
+        tls::certificate,
+    ),
+    (
+        "every_kind_of_credential_ships_waits_while_it_is_refused_and_is_never_told",
+        tls::credentials,
+    ),
+    (
         "a_record_without_a_time_that_comes_again_after_midnight_is_there_once",
         midnight,
     ),
@@ -95,10 +105,25 @@ struct Scene {
 impl Scene {
     /// With a region of this name, so that each trial has indices of its own.
     async fn new(engine: &Engine, region: &str, variables: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().unwrap();
         let proxy = Proxy::start(&engine.url).await;
+        let store = proxy.url.clone();
+        Self::of(engine, proxy, &store, region, variables).await
+    }
+
+    /// As [`Scene::new`], with a node that finds `proxy` at the origin `store`.
+    async fn of(
+        engine: &Engine,
+        proxy: Proxy,
+        store: &str,
+        region: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let data = tempfile::tempdir().unwrap();
         let of_region = |key: &str| format!("MSCP_LOG_REGION__{}__{key}", region.to_uppercase());
-        let mut all = vec![(of_region("STORE"), proxy.url.clone())];
+        let mut all = vec![
+            (of_region("STORE"), store.to_owned()),
+            ("MSCP_LOG_LOG__LEVEL".to_owned(), "trace".to_owned()),
+        ];
         all.extend(
             variables
                 .iter()
@@ -107,7 +132,7 @@ impl Scene {
         let all: Vec<(&str, &str)> = all.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let node = Node::start(data.path(), &[], &all);
         let everything = json!([{"method": ["GET", "POST", "PUT", "DELETE"],
-            "url": ["{mscp_api_url}/**"], "other": {"log": {"write": true}}}]);
+            "url": ["{mscp_api_url}/**", "/metrics"], "other": {"log": {"write": true}}}]);
         let token = process::administrator_token(&node, &everything).await;
         Self {
             node,

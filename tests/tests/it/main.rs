@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod cluster;
 mod kill;
 mod lifecycle;
 mod passthrough;

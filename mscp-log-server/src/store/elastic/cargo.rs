@@ -366,16 +366,13 @@ async fn there_before(
         let body = json!({ "docs": docs }).to_string();
         let path = "/_mget?filter_path=docs.found,docs._id";
         let request = Outgoing::json(Method::POST, path, body);
-        let (status, _, answer) = engine::ask_within(&shared.nodes, request, PATIENCE, MAX_ANSWER)
+        let answer = engine::ask_within(&shared.nodes, request, PATIENCE, MAX_ANSWER)
             .await
             .map_err(|error| shared.doubt(&error))?;
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        let found = answer["docs"].as_array().map_or(&[][..], Vec::as_slice);
-        if !status.is_success() || found.len() != some.len() {
-            return Err(format!(
-                "_mget was answered {status}: {}",
-                engine::reason(&answer)
-            ));
+        let body = answer.json();
+        let found = body["docs"].as_array().map_or(&[][..], Vec::as_slice);
+        if !answer.status.is_success() || found.len() != some.len() {
+            return Err(answer.refusal(&shared.nodes, "_mget").to_string());
         }
         // An index that is not there has no `found`.
         there.extend(found.iter().map(|doc| doc["found"] == true));
@@ -404,35 +401,26 @@ async fn offer(shared: &Shared, engine: &Engine, records: &[Record]) -> Offered 
         payload: Payload::Whole(body.into()),
     };
     let asked = engine::ask_within(&shared.nodes, request, PATIENCE, MAX_ANSWER).await;
-    let (status, headers, answer) = match asked {
-        Ok(answered) => answered,
+    let answer = match asked {
+        Ok(answer) => answer,
         Err(error) => return Offered::Held(shared.doubt(&error)),
     };
-    let reason = || {
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        format!(
-            "_bulk was answered {}: {}",
-            status.as_u16(),
-            engine::reason(&answer)
-        )
-    };
-    match status {
+    let reason = || answer.refusal(&shared.nodes, "_bulk").to_string();
+    match answer.status {
         StatusCode::PAYLOAD_TOO_LARGE => Offered::TooLarge,
-        status if status.is_success() => match judge::judge(&answer, records.len()) {
+        status if status.is_success() => match judge::judge(&answer.body, records.len()) {
             Ok(verdicts) => Offered::Judged(verdicts),
             Err(reason) => Offered::Again {
                 reason,
                 after: None,
             },
         },
-        StatusCode::TOO_MANY_REQUESTS => Offered::Again {
-            reason: reason(),
-            after: retry_after(&headers),
-        },
-        status if status.is_server_error() => Offered::Again {
-            reason: reason(),
-            after: retry_after(&headers),
-        },
+        status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            Offered::Again {
+                reason: reason(),
+                after: retry_after(&answer.headers),
+            }
+        }
         _ => Offered::Held(reason()),
     }
 }

@@ -48,53 +48,109 @@ impl fmt::Display for Engine {
 pub(super) enum EngineError {
     #[error(transparent)]
     Node(#[from] NodeError),
-    #[error("{what} was answered {status}: {reason}")]
+    #[error("{node}: {what} was answered {}: {reason}", .status.as_u16())]
     Refused {
+        node: String,
         what: &'static str,
         status: StatusCode,
         reason: String,
     },
-    #[error("the credential has not these rights: {0}")]
-    Rights(String),
-    #[error("expected Elasticsearch 6 to 9 or OpenSearch 1 to 3, found {0}")]
-    Unknown(String),
+    #[error("{node}: it {} (401 to {what}): {reason}", if *.set {
+        "does not accept the credential that is set"
+    } else {
+        "wants a credential, and none is set"
+    })]
+    Credential {
+        node: String,
+        what: &'static str,
+        set: bool,
+        reason: String,
+    },
+    #[error("{node}: the credential has not these rights: {lacking}")]
+    Rights { node: String, lacking: String },
+    #[error("{node}: expected Elasticsearch 6 to 9 or OpenSearch 1 to 3, found {found}")]
+    Unknown { node: String, found: String },
+}
+
+/// A whole answer to a question of ours.
+pub(super) struct Answer {
+    /// The origin of the node that gave it.
+    pub(super) node: String,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// What is no JSON is `Null`.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// What it says against `what` was asked.
+    pub(super) fn refusal(&self, nodes: &Nodes, what: &'static str) -> EngineError {
+        let (node, reason) = (self.node.clone(), reason(&self.json()));
+        match self.status {
+            StatusCode::UNAUTHORIZED => EngineError::Credential {
+                node,
+                what,
+                set: nodes.has_credential(),
+                reason,
+            },
+            status => EngineError::Refused {
+                node,
+                what,
+                status,
+                reason,
+            },
+        }
+    }
+}
+
+/// What the cluster runs, where it can be a store.
+pub(super) async fn usable(nodes: &Nodes) -> Result<Engine, EngineError> {
+    let engine = find(nodes).await?;
+    may_ship(nodes, &engine).await?;
+    Ok(engine)
 }
 
 /// Find out what the cluster runs. `GET /` says it, and where that is closed
 /// or not there, the nodes' own list does.
 pub(super) async fn find(nodes: &Nodes) -> Result<Engine, EngineError> {
-    let (status, root) = ask(nodes, Outgoing::plain(Method::GET, "/")).await?;
-    if status.is_success()
+    let answer = ask(nodes, Outgoing::plain(Method::GET, "/")).await?;
+    let root = answer.json();
+    if answer.status.is_success()
         && let Some(number) = root["version"]["number"].as_str()
     {
         let is_opensearch = root["version"]["distribution"] == "opensearch";
-        return engine(number, is_opensearch);
+        return engine(&answer.node, number, is_opensearch);
     }
-    if status == StatusCode::UNAUTHORIZED {
-        return Err(refused("GET /", status, &root));
+    if answer.status == StatusCode::UNAUTHORIZED {
+        return Err(answer.refusal(nodes, "GET /"));
     }
-    let what = "GET /_nodes";
     let listed = Outgoing::plain(
         Method::GET,
         "/_nodes/_local/http?filter_path=nodes.*.version",
     );
-    let (status, list) = ask(nodes, listed).await?;
-    if !status.is_success() {
-        return Err(refused(what, status, &list));
+    let answer = ask(nodes, listed).await?;
+    if !answer.status.is_success() {
+        return Err(answer.refusal(nodes, "GET /_nodes"));
     }
+    let list = answer.json();
     let first = list["nodes"]
         .as_object()
         .and_then(|nodes| nodes.values().next());
     match first.and_then(|node| node["version"].as_str()) {
-        Some(number) => engine(number, false),
-        None => Err(EngineError::Unknown(
-            "a server without a version".to_owned(),
-        )),
+        Some(number) => engine(&answer.node, number, false),
+        None => Err(EngineError::Unknown {
+            node: answer.node,
+            found: "a server without a version".to_owned(),
+        }),
     }
 }
 
 /// Elasticsearch 1 to 3 are long gone: such a number is OpenSearch's.
-fn engine(number: &str, is_opensearch: bool) -> Result<Engine, EngineError> {
+fn engine(node: &str, number: &str, is_opensearch: bool) -> Result<Engine, EngineError> {
     let major = number
         .split('.')
         .next()
@@ -107,7 +163,12 @@ fn engine(number: &str, is_opensearch: bool) -> Result<Engine, EngineError> {
         Some(7) => Version::Es7,
         Some(8) => Version::Es8,
         Some(9) => Version::Es9,
-        _ => return Err(EngineError::Unknown(format!("version {number}"))),
+        _ => {
+            return Err(EngineError::Unknown {
+                node: node.to_owned(),
+                found: format!("version {number}"),
+            });
+        }
     };
     let number = number.to_owned();
     Ok(Engine { version, number })
@@ -115,31 +176,21 @@ fn engine(number: &str, is_opensearch: bool) -> Result<Engine, EngineError> {
 
 /// Put the index template, in place of the one of an earlier version.
 pub(super) async fn put_template(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
-    let what = "PUT of the index template";
     let body = template::index_template(engine.version);
-    let (status, answer) = put(nodes, engine, &body).await?;
-    if status.is_success() {
-        return Ok(());
-    }
-    let (status, answer) = if status == StatusCode::BAD_REQUEST && unknown_type(&answer) {
+    let mut answer = put(nodes, engine, &body).await?;
+    if answer.status == StatusCode::BAD_REQUEST && unknown_type(&answer.json()) {
         // Engines without a flattened type keep annotations unindexed.
         let body = template::without_flattened(engine.version);
-        put(nodes, engine, &body).await?
-    } else {
-        (status, answer)
-    };
-    if status.is_success() {
+        answer = put(nodes, engine, &body).await?;
+    }
+    if answer.status.is_success() {
         Ok(())
     } else {
-        Err(refused(what, status, &answer))
+        Err(answer.refusal(nodes, "PUT of the index template"))
     }
 }
 
-async fn put(
-    nodes: &Nodes,
-    engine: &Engine,
-    body: &Value,
-) -> Result<(StatusCode, Value), EngineError> {
+async fn put(nodes: &Nodes, engine: &Engine, body: &Value) -> Result<Answer, NodeError> {
     let path = engine.version.path();
     ask(nodes, Outgoing::json(Method::PUT, path, body.to_string())).await
 }
@@ -153,17 +204,17 @@ fn unknown_type(answer: &Value) -> bool {
 
 /// Whether the cluster has the template, by a look that costs nearly nothing.
 pub(super) async fn has_template(nodes: &Nodes, engine: &Engine) -> Result<bool, EngineError> {
-    let (status, answer) = ask(nodes, Outgoing::plain(Method::HEAD, engine.version.path())).await?;
-    match status {
+    let answer = ask(nodes, Outgoing::plain(Method::HEAD, engine.version.path())).await?;
+    match answer.status {
         StatusCode::NOT_FOUND => Ok(false),
         status if status.is_success() => Ok(true),
-        status => Err(refused("HEAD of the index template", status, &answer)),
+        _ => Err(answer.refusal(nodes, "HEAD of the index template")),
     }
 }
 
 /// Whether our credential may do what shipping needs, as far as the cluster
 /// says: one without security, or OpenSearch, says nothing.
-pub(super) async fn may_ship(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
+async fn may_ship(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
     let path = match engine.version {
         Version::OpenSearch => return Ok(()),
         Version::Es6 => "/_xpack/security/user/_has_privileges",
@@ -174,8 +225,9 @@ pub(super) async fn may_ship(nodes: &Nodes, engine: &Engine) -> Result<(), Engin
         "index": [{"names": ["logstash-*"], "privileges": ["index", "create_index"]}],
     });
     let request = Outgoing::json(Method::POST, path, wanted.to_string());
-    let (status, answer) = ask(nodes, request).await?;
-    if !status.is_success() || answer["has_all_requested"] != false {
+    let answer = ask(nodes, request).await?;
+    let rights = answer.json();
+    if !answer.status.is_success() || rights["has_all_requested"] != false {
         return Ok(());
     }
     let lacking = |group: &Value| -> Vec<String> {
@@ -183,15 +235,16 @@ pub(super) async fn may_ship(nodes: &Nodes, engine: &Engine) -> Result<(), Engin
         let lacking = all.filter(|(_, granted)| **granted == false);
         lacking.map(|(name, _)| name.clone()).collect()
     };
-    let mut names = lacking(&answer["cluster"]);
-    names.extend(lacking(&answer["index"]["logstash-*"]));
-    Err(EngineError::Rights(names.join(", ")))
+    let mut names = lacking(&rights["cluster"]);
+    names.extend(lacking(&rights["index"]["logstash-*"]));
+    Err(EngineError::Rights {
+        node: answer.node,
+        lacking: names.join(", "),
+    })
 }
 
-/// Status and JSON of an answer; what is no JSON is `Null`.
-async fn ask(nodes: &Nodes, request: Outgoing) -> Result<(StatusCode, Value), EngineError> {
-    let (status, _, answer) = ask_within(nodes, request, PATIENCE, MAX_ANSWER).await?;
-    Ok((status, serde_json::from_slice(&answer).unwrap_or_default()))
+async fn ask(nodes: &Nodes, request: Outgoing) -> Result<Answer, NodeError> {
+    ask_within(nodes, request, PATIENCE, MAX_ANSWER).await
 }
 
 /// A question of ours and its whole answer: `patience` for its beginning, and
@@ -201,13 +254,18 @@ pub(super) async fn ask_within(
     request: Outgoing,
     patience: Duration,
     max_bytes: usize,
-) -> Result<(StatusCode, HeaderMap, Bytes), NodeError> {
+) -> Result<Answer, NodeError> {
     let mut response = nodes.send(request, patience).await?;
     let node = response.url().origin().ascii_serialization();
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let body = Limited::new(reqwest::Body::from(response), max_bytes);
     match tokio::time::timeout(patience, body.collect()).await {
-        Ok(Ok(whole)) => Ok((status, headers, whole.to_bytes())),
+        Ok(Ok(whole)) => Ok(Answer {
+            node,
+            status,
+            headers,
+            body: whole.to_bytes(),
+        }),
         Ok(Err(error)) => {
             let reason = error.to_string();
             Err(NodeError::Broken { node, reason })
@@ -216,16 +274,8 @@ pub(super) async fn ask_within(
     }
 }
 
-fn refused(what: &'static str, status: StatusCode, answer: &Value) -> EngineError {
-    EngineError::Refused {
-        what,
-        status,
-        reason: reason(answer),
-    }
-}
-
 /// Type and reason of an error of the engine, in one line.
-pub(super) fn reason(answer: &Value) -> String {
+fn reason(answer: &Value) -> String {
     let error = match &answer["error"] {
         Value::Null => answer,
         error => error,

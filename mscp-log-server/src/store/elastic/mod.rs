@@ -7,6 +7,7 @@
 mod call;
 mod cargo;
 mod engine;
+mod fault;
 mod flights;
 mod judge;
 mod nodes;
@@ -35,6 +36,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// The same while the cluster cannot be used.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many reasons for trouble are remembered so as to be logged once.
+const MOST_SAID: usize = 16;
 
 /// A cluster that keeps a region's records.
 ///
@@ -95,25 +99,25 @@ impl ElasticStore {
     /// Reach every node of `cluster` once, and change nothing: what it runs.
     ///
     /// # Errors
-    /// The first thing that stands in the way of using it as a store, in one line.
-    pub async fn reach(cluster: &Cluster) -> Result<String, String> {
-        let mut found = None;
+    /// What stands in the way of using it as a store, a line for each node.
+    pub async fn reach(cluster: &Cluster) -> Result<String, Vec<String>> {
+        let (mut found, mut faults) = (None, Vec::new());
         for url in &cluster.nodes {
             let alone = Cluster {
                 nodes: vec![url.clone()],
                 ..cluster.clone()
             };
-            let node = Nodes::new(&alone)?;
-            let of_node = |error: EngineError| match error {
-                // These name it themselves.
-                EngineError::Node(error) => error.to_string(),
-                error => format!("{url}: {error}"),
-            };
-            let engine = engine::find(&node).await.map_err(of_node)?;
-            engine::may_ship(&node, &engine).await.map_err(of_node)?;
-            found = Some(engine.to_string());
+            // Files that cannot be used are the same for all nodes.
+            let node = Nodes::new(&alone).map_err(|reason| vec![reason])?;
+            match engine::usable(&node).await {
+                Ok(engine) => found = Some(engine.to_string()),
+                Err(error) => faults.push(error.to_string()),
+            }
         }
-        found.ok_or_else(|| "no node is named".to_owned())
+        match found {
+            Some(engine) if faults.is_empty() => Ok(engine),
+            _ => Err(faults),
+        }
     }
 
     /// Why the cluster cannot be used or takes no records, while that is so.
@@ -129,9 +133,12 @@ impl ElasticStore {
 impl Shared {
     /// Keep the template in the cluster.
     async fn keep(&self) {
+        // What was said since the cluster was ready last: nodes may differ.
+        let mut said: Vec<Arc<String>> = Vec::new();
         loop {
             match self.prepare().await {
                 Ok(()) => {
+                    said.clear();
                     if self.trouble.swap(None).is_some() {
                         let engine = self.engine.load_full();
                         let engine = engine.map(|engine| engine.to_string());
@@ -140,10 +147,12 @@ impl Shared {
                 }
                 Err(error) => {
                     let reason = Arc::new(error.to_string());
-                    let known = self.trouble.swap(Some(Arc::clone(&reason)));
-                    // Said once, not each second.
-                    if known.is_none_or(|known| known != reason) {
+                    self.trouble.store(Some(Arc::clone(&reason)));
+                    // Once, not each second.
+                    if !said.contains(&reason) {
                         tracing::warn!(%reason, "the cluster is not ready");
+                        said.truncate(MOST_SAID - 1);
+                        said.push(reason);
                     }
                     self.engine.store(None);
                 }

@@ -6,8 +6,8 @@
 //! request goes to a second node only when nothing of it was sent, or when it
 //! changes nothing.
 
-use std::error::Error as _;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::Url;
 use tokio::time::Instant;
 
+use super::fault;
 use crate::config::{Cluster, Credential};
 
 /// How long a connection may take.
@@ -110,6 +111,7 @@ pub(super) struct Nodes {
     http: reqwest::Client,
     nodes: Vec<Node>,
     turn: AtomicUsize,
+    ca_file: Option<PathBuf>,
     credential: Option<Credential>,
     authorization: ArcSwapOption<HeaderValue>,
 }
@@ -157,6 +159,7 @@ impl Nodes {
                 })
                 .collect(),
             turn: AtomicUsize::new(rand::random::<u16>().into()),
+            ca_file: cluster.ca_file.clone(),
             credential: cluster.credential.clone(),
             authorization: ArcSwapOption::empty(),
         };
@@ -247,13 +250,13 @@ impl Nodes {
                 }
                 Some(Err(error)) if error.is_connect() => {
                     node.failed();
-                    let (node, reason) = (node.url.clone(), reason_of(&error));
+                    let (node, reason) = (node.url.clone(), self.reason(node, &error));
                     tracing::debug!(%node, reason, "a node cannot be reached");
                     last = Some(NodeError::Unreached { node, reason });
                 }
                 Some(Err(error)) => {
                     node.failed();
-                    let (node, reason) = (node.url.clone(), reason_of(&error));
+                    let (node, reason) = (node.url.clone(), self.reason(node, &error));
                     last = Some(NodeError::Broken { node, reason });
                     if !changes_nothing {
                         break;
@@ -269,6 +272,15 @@ impl Nodes {
             node: "any node".to_owned(),
             reason: "there is none".to_owned(),
         }))
+    }
+
+    fn reason(&self, node: &Node, error: &reqwest::Error) -> String {
+        fault::of_request(&node.url, self.ca_file.as_deref(), error)
+    }
+
+    /// Whether requests say who we are.
+    pub(super) fn has_credential(&self) -> bool {
+        self.credential.is_some()
     }
 
     /// Every node once: the next in turn first, those that rest last.
@@ -369,29 +381,6 @@ async fn alive<T>(answer: impl Future<Output = T>, body: &Sent, patience: Durati
     }
 }
 
-/// What an error says, with what lies below it: reqwest's own text is only
-/// that something could not be sent. No credential is in it.
-pub(super) fn reason_of(error: &reqwest::Error) -> String {
-    let mut reason = String::new();
-    let mut below = error.source();
-    while let Some(error) = below {
-        let text = error.to_string();
-        // Some repeat what lies below them.
-        if !reason.ends_with(&text) {
-            if !reason.is_empty() {
-                reason.push_str(": ");
-            }
-            reason.push_str(&text);
-        }
-        below = error.source();
-    }
-    if reason.is_empty() {
-        error.to_string()
-    } else {
-        reason
-    }
-}
-
 fn authorization(credential: &Credential) -> Result<HeaderValue, String> {
     let text = match credential {
         Credential::Basic { user, password } => {
@@ -431,7 +420,7 @@ fn client(cluster: &Cluster) -> Result<reqwest::Client, String> {
         let pem =
             std::fs::read(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|error| format!("{shown}: {}", reason_of(&error)))?;
+            .map_err(|error| format!("{shown}: {}", fault::text(&error)))?;
         if certificates.is_empty() {
             return Err(format!("{shown} has no certificate in it"));
         }
@@ -447,5 +436,5 @@ fn client(cluster: &Cluster) -> Result<reqwest::Client, String> {
     for url in &cluster.nodes {
         Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
     }
-    builder.build().map_err(|error| reason_of(&error))
+    builder.build().map_err(|error| fault::text(&error))
 }

@@ -297,12 +297,18 @@ async fn the_template_of_the_version_that_is_found_is_put_and_put_again_when_it_
     server.first(puts).await;
 }
 
+/// What stands in the way of the only node that is named.
+async fn refused_by(nodes: Vec<String>) -> String {
+    let faults = ElasticStore::reach(&cluster(nodes, None)).await;
+    let mut faults = faults.unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    faults.remove(0)
+}
+
 #[tokio::test]
 async fn what_cannot_be_a_store_is_said_in_one_line() {
     let old = Server::start(|_| (StatusCode::OK, json!({"version": {"number": "5.6.16"}}))).await;
-    let refused = ElasticStore::reach(&cluster(vec![old.url.clone()], None))
-        .await
-        .unwrap_err();
+    let refused = refused_by(vec![old.url.clone()]).await;
     assert!(
         refused.contains("version 5.6.16") && refused.contains(&old.url),
         "{refused}"
@@ -317,22 +323,22 @@ async fn what_cannot_be_a_store_is_said_in_one_line() {
         _ => version_8(got),
     })
     .await;
-    let refused = ElasticStore::reach(&cluster(vec![weak.url.clone()], None))
-        .await
-        .unwrap_err();
+    let refused = refused_by(vec![weak.url.clone()]).await;
     assert!(
         refused.contains("manage_index_templates, create_index"),
         "{refused}"
     );
 
     let nobody = nobody().await;
-    let refused = ElasticStore::reach(&cluster(vec![nobody.clone()], None))
-        .await
-        .unwrap_err();
+    let refused = refused_by(vec![nobody.clone()]).await;
     assert!(
         refused.contains(&nobody) && refused.contains("refused"),
         "{refused}"
     );
+
+    let both = vec![nobody.clone(), old.url.clone(), nobody.clone()];
+    let faults = ElasticStore::reach(&cluster(both, None)).await;
+    assert_eq!(faults.unwrap_err().len(), 3);
 
     let well = Server::start(version_8).await;
     let found = ElasticStore::reach(&cluster(vec![well.url.clone()], None)).await;
