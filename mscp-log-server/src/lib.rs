@@ -1,6 +1,6 @@
 //! The running system: every component of mscp-log and the one binary.
 //!
-//! A record's way is the order of the folders: `ingest` → `pipeline` →
+//! A record's way is the order of the folders: `collect`, `ingest` → `pipeline` →
 //! `buffer` → `ship` → `store`; a question's is `api` → `query` → `store`.
 //! See ARCHITECTURE.md for the map and the invariants.
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ pub mod backup;
 pub mod buffer;
 pub mod cli;
 pub mod clock;
+pub mod collect;
 pub mod config;
 pub mod folder;
 pub mod identity;

@@ -353,6 +353,25 @@ impl DiskBuffer {
         Ok(DiskConsumer::new(Arc::clone(&self.shared), epoch))
     }
 
+    /// Behind the last durable record.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.shared.mark.borrow().end
+    }
+
+    /// Hand over what is durable and not committed, from the number `first`
+    /// on, some records at a time, without a consumer. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Where the file system fails.
+    pub fn read_from(&self, first: u64, mut each: impl FnMut(Vec<Bytes>)) -> io::Result<()> {
+        let mut reader = reader::Reader::from(Arc::clone(&self.shared), first);
+        while let Some((_, records)) = reader.read(4 << 20)? {
+            each(records);
+        }
+        Ok(())
+    }
+
     /// What opening found damaged.
     #[must_use]
     pub fn recovered(&self) -> Recovered {

@@ -161,7 +161,12 @@ struct Open {
 impl Reader {
     /// Begin at the last commit.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let next = shared.state().committed.next;
+        Self::from(shared, 0)
+    }
+
+    /// Begin at the number `first`, or at the last commit if that is behind it.
+    pub(super) fn from(shared: Arc<Shared>, first: u64) -> Self {
+        let next = shared.state().committed.next.max(first);
         Self {
             shared,
             next,

@@ -1,0 +1,239 @@
+//! Log files: those of applications in their volumes, and those that a
+//! container runtime writes.
+//!
+//! `follow` and `lines` decide, without I/O; `reader` keeps all files together
+//! and asks a file system; `disk` is the real one. One thread reads them all,
+//! each file a part at a time, so that a busy one leaves the others their turn.
+
+mod disk;
+mod follow;
+mod lines;
+#[cfg(test)]
+mod model;
+mod reader;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mscp_log_core::clean::chunk::{self, FileKind, Head};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use disk::Pattern;
+pub use follow::{FilePosition, Key};
+pub use lines::{Joining, TimeFormat};
+pub use reader::Reading;
+
+use super::keep::Item;
+use super::machine::Machine;
+use crate::clock::now_us;
+use disk::System;
+use reader::{Counts, Heads, Limits, Reader};
+
+/// What is read, and how.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Which files.
+    pub patterns: Vec<Pattern>,
+    /// How the files of container runtimes are read.
+    pub container: Reading,
+    /// How those of applications are.
+    pub file: Reading,
+    /// Whether files that are there at the very first start are read from
+    /// their end on.
+    pub at_end: bool,
+    /// How often the folders are looked through.
+    pub rescan: Duration,
+    /// Files that are open at once.
+    pub max_open: usize,
+    /// Files that are followed.
+    pub max_files: usize,
+    /// How long a record waits for lines that belong to it.
+    pub quiet: Duration,
+}
+
+/// How long the thread rests when there is nothing to read.
+const REST: Duration = Duration::from_millis(100);
+
+/// About how many bytes of chunks are handed over together.
+const HAND_OVER_BYTES: usize = 1 << 20;
+
+/// Shortest time between two scans that changes in folders ask for.
+const LEAST_BETWEEN_SCANS: Duration = Duration::from_millis(200);
+
+/// How often it says how far it is.
+const TELL: Duration = Duration::from_secs(1);
+
+/// How often folders that cannot be watched are looked through.
+const UNWATCHED: Duration = Duration::from_secs(1);
+
+impl Heads for Arc<Machine> {
+    fn head<'h>(&'h self, read_us: i64, file: chunk::File<'h>) -> Head<'h> {
+        self.head_of_file(read_us, file)
+    }
+}
+
+/// Follow files from `positions` (kept at `kept_us`) on, on a thread of its
+/// own, until `stop` or until nobody takes what is read.
+///
+/// # Errors
+/// When there is no thread.
+pub fn start(
+    files: Files,
+    machine: Arc<Machine>,
+    positions: Vec<FilePosition>,
+    kept_us: i64,
+    items: mpsc::Sender<Vec<Item>>,
+    stop: CancellationToken,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let limits = Limits {
+        open: files.max_open.min(raise_open_files(files.max_open)),
+        files: files.max_files,
+        quiet_us: i64::try_from(files.quiet.as_micros()).unwrap_or(i64::MAX),
+    };
+    let readings = (files.container.clone(), files.file.clone());
+    let system = System::new(files.patterns.clone());
+    let first = kept_us == 0 && positions.is_empty();
+    let reader = Reader::new(
+        system,
+        readings,
+        limits,
+        Box::new(machine),
+        positions,
+        kept_us,
+    );
+    let follow = move || run(reader, &files, first, &items, &stop);
+    std::thread::Builder::new()
+        .name("log-files".to_owned())
+        .spawn(follow)
+}
+
+fn run(
+    mut reader: Reader<System>,
+    files: &Files,
+    first: bool,
+    items: &mpsc::Sender<Vec<Item>>,
+    stop: &CancellationToken,
+) {
+    let mut at_end = first && files.at_end;
+    let mut next_scan = Instant::now();
+    let mut least = Instant::now();
+    let mut told: Option<Instant> = None;
+    while !stop.is_cancelled() {
+        let mut out = Vec::new();
+        let changes = reader.disk().changes();
+        for path in &changes.written {
+            reader.mark_path(path, now_us());
+        }
+        if changes.moved {
+            next_scan = next_scan.min(least);
+        }
+        if Instant::now() >= next_scan {
+            let begun = Instant::now();
+            reader.scan(now_us(), at_end, &mut out);
+            at_end = false;
+            let regular = if reader.disk().watches() {
+                files.rescan
+            } else {
+                files.rescan.min(UNWATCHED)
+            };
+            // Where scans are long, they are few.
+            least = Instant::now() + LEAST_BETWEEN_SCANS.max(begun.elapsed() * 20);
+            next_scan = (Instant::now() + regular).max(least);
+        }
+        reader.flush(now_us());
+        let read_us = now_us();
+        let mut bytes = 0;
+        let mut busy = true;
+        while busy && bytes < HAND_OVER_BYTES {
+            let before = out.len();
+            busy = reader.turn(read_us, &mut out);
+            bytes += out[before..].iter().map(Item::bytes).sum::<usize>();
+        }
+        if told.is_none_or(|told| told.elapsed() >= TELL) {
+            told = Some(Instant::now());
+            tell(&mut reader, read_us);
+        }
+        if !out.is_empty() && items.blocking_send(out).is_err() {
+            return;
+        }
+        if !busy {
+            std::thread::sleep(REST);
+        }
+    }
+}
+
+fn tell(reader: &mut Reader<System>, now_us: i64) {
+    for (kind, source) in [
+        (FileKind::Container, "containers"),
+        (FileKind::File, "files"),
+    ] {
+        tell_counts(source, reader.counts(kind));
+        let behind = reader.behind(kind, now_us);
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+        {
+            metrics::gauge!("mscp_log_collect_files", "source" => source).set(behind.files as f64);
+            metrics::gauge!("mscp_log_collect_behind_bytes", "source" => source)
+                .set(behind.bytes as f64);
+            metrics::gauge!("mscp_log_collect_behind_seconds", "source" => source)
+                .set(behind.us as f64 / 1e6);
+        }
+    }
+}
+
+fn tell_counts(source: &'static str, counts: Counts) {
+    if counts == Counts::default() {
+        return;
+    }
+    metrics::counter!("mscp_log_collect_records_total", "source" => source)
+        .increment(counts.records);
+    metrics::counter!("mscp_log_collect_bytes_total", "source" => source).increment(counts.bytes);
+    for (reason, bytes) in [
+        ("truncated", counts.lost_truncated),
+        ("deleted", counts.lost_deleted),
+        ("too_long", counts.lost_too_long),
+    ] {
+        if bytes > 0 {
+            metrics::counter!("mscp_log_collect_lost_bytes_total", "source" => source, "reason" => reason)
+                .increment(bytes);
+            tracing::warn!(
+                source,
+                reason,
+                bytes,
+                "lines were lost before they could be read"
+            );
+        }
+    }
+    if counts.files_refused > 0 {
+        metrics::counter!("mscp_log_collect_files_refused_total", "source" => source)
+            .increment(counts.files_refused);
+        tracing::warn!(
+            source,
+            "more log files than collect.files.max_files; some are not read"
+        );
+    }
+}
+
+/// Raise the limit of open files as far as it goes; how many log files may be
+/// open then.
+fn raise_open_files(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// What everything else needs.
+    const OTHERS: u64 = 512;
+    let limit = getrlimit(Resource::Nofile);
+    let needed = wanted as u64 + OTHERS;
+    let mut current = limit.current.unwrap_or(u64::MAX);
+    if current < needed {
+        let raised = limit.maximum.unwrap_or(u64::MAX).min(needed);
+        let both = Rlimit {
+            current: Some(raised),
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, both).is_ok() {
+            current = raised;
+        }
+    }
+    usize::try_from(current.saturating_sub(OTHERS))
+        .unwrap_or(usize::MAX)
+        .max(16)
+}

@@ -1,0 +1,524 @@
+//! The reader against a file system that a property makes up: files that are
+//! written, rotated, truncated, deleted and made anew with the same inode at
+//! any moment, also between two questions of one look, and an agent that is
+//! killed at any moment.
+//!
+//! Every line is one of its kind. At the end each has been kept exactly once,
+//! but for those that were excused at the moment when they were truncated or
+//! deleted; and those of one file have been kept in their order.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io;
+use std::rc::Rc;
+
+use mscp_log_core::clean::Raw;
+use mscp_log_core::clean::chunk::{self, Chunk, FileKind, Head};
+use proptest::prelude::*;
+
+use super::follow::Key;
+use super::lines::Joining;
+use super::reader::{Disk, Found, Heads, Limits, Reader, Reading, Scan, Stat};
+use crate::collect::keep::{Item, Positions};
+
+const NAMES: [&str; 3] = ["/d/a.log", "/d/b.log", "/d/c.log"];
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Write whole lines of this many more bytes each.
+    Write(usize, Vec<usize>),
+    /// Write a line that is not whole yet.
+    Begin(usize),
+    /// Rename it, and those that were renamed before; make it anew.
+    Rotate(usize),
+    CopyTruncate(usize),
+    Delete(usize),
+    /// Make it anew, with an inode that is free.
+    Create(usize),
+    Scan,
+    /// Word of everything that was written.
+    Hear,
+    Turns(usize),
+    /// Make durable some of what was handed over.
+    Keep(usize),
+    /// Write the positions.
+    Save,
+    Wait,
+    Crash,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let name = 0..NAMES.len();
+    prop_oneof![
+        5 => (name.clone(), prop::collection::vec(0usize..90, 1..5)).prop_map(|(name, lines)| Op::Write(name, lines)),
+        2 => name.clone().prop_map(Op::Begin),
+        2 => name.clone().prop_map(Op::Rotate),
+        1 => name.clone().prop_map(Op::CopyTruncate),
+        1 => name.clone().prop_map(Op::Delete),
+        1 => name.prop_map(Op::Create),
+        3 => Just(Op::Scan),
+        3 => Just(Op::Hear),
+        5 => (1usize..5).prop_map(Op::Turns),
+        4 => (1usize..5).prop_map(Op::Keep),
+        1 => Just(Op::Save),
+        1 => Just(Op::Wait),
+        1 => Just(Op::Crash),
+    ]
+}
+
+/// A file, as long as it has a name or is open.
+#[derive(Debug, Default)]
+struct Inode {
+    number: u64,
+    birth_us: i64,
+    modified_us: i64,
+    content: Vec<u8>,
+    links: usize,
+    /// Lines by number, with the times that the content began anew.
+    lines: Vec<(u64, u32)>,
+    truncations: u32,
+    partial: bool,
+}
+
+type File = Rc<RefCell<Inode>>;
+
+/// The file system, and what is true of every line.
+#[derive(Default)]
+struct World {
+    births: bool,
+    names: BTreeMap<String, File>,
+    files: Vec<File>,
+    now_us: i64,
+    next_line: u64,
+    excused: HashSet<u64>,
+    kept: HashSet<u64>,
+    written: HashSet<String>,
+    /// What happens between the questions of the reader: after so many more.
+    between: VecDeque<(usize, Op)>,
+    questions: usize,
+}
+
+impl World {
+    fn tick(&mut self) -> i64 {
+        self.now_us += 1_000;
+        self.now_us
+    }
+
+    fn excuse(&mut self, file: &File) {
+        let file = file.borrow();
+        let kept = &self.kept;
+        let open = file.lines.iter().map(|(line, _)| *line);
+        self.excused
+            .extend(open.filter(|line| !kept.contains(line)));
+    }
+
+    fn unlink(&mut self, name: &str) {
+        let Some(file) = self.names.remove(name) else {
+            return;
+        };
+        file.borrow_mut().links -= 1;
+        // The reader has a share of it where it is open; the other two are
+        // here and in `files`.
+        if Rc::strong_count(&file) <= 2 {
+            self.excuse(&file);
+        }
+    }
+
+    fn create(&mut self, name: &str) {
+        if self.names.contains_key(name) {
+            return;
+        }
+        // The lowest number that is free, so that numbers are used again.
+        self.files
+            .retain(|file| file.borrow().links > 0 || Rc::strong_count(file) > 1);
+        let used: HashSet<u64> = self.files.iter().map(|file| file.borrow().number).collect();
+        let number = (1..).find(|number| !used.contains(number)).unwrap();
+        let now_us = self.tick();
+        let file = Rc::new(RefCell::new(Inode {
+            number,
+            birth_us: now_us,
+            modified_us: now_us,
+            links: 1,
+            ..Inode::default()
+        }));
+        self.files.push(Rc::clone(&file));
+        self.names.insert(name.to_owned(), file);
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) {
+        let now_us = self.tick();
+        let mut file = self.names[name].borrow_mut();
+        file.content.extend_from_slice(bytes);
+        file.modified_us = now_us;
+        drop(file);
+        self.written.insert(name.to_owned());
+    }
+
+    fn end_line(&mut self, name: &str) {
+        let partial = std::mem::take(&mut self.names[name].borrow_mut().partial);
+        if partial {
+            self.append(name, b"\n");
+        }
+    }
+
+    fn begin_line(&mut self, name: &str, more: usize) {
+        let line = self.next_line;
+        self.next_line += 1;
+        {
+            let mut file = self.names[name].borrow_mut();
+            let truncations = file.truncations;
+            file.lines.push((line, truncations));
+        }
+        self.append(name, format!("{line} {}", "x".repeat(more)).as_bytes());
+    }
+
+    /// What somebody else does to the files.
+    fn apply(&mut self, op: &Op) {
+        let name = |which: &usize| NAMES[*which];
+        match op {
+            Op::Write(which, lines) if self.names.contains_key(name(which)) => {
+                self.end_line(name(which));
+                for more in lines {
+                    self.begin_line(name(which), *more);
+                    self.append(name(which), b"\n");
+                }
+            }
+            Op::Begin(which) if self.names.contains_key(name(which)) => {
+                self.end_line(name(which));
+                self.begin_line(name(which), 3);
+                self.names[name(which)].borrow_mut().partial = true;
+            }
+            Op::Rotate(which) if self.names.contains_key(name(which)) => {
+                self.end_line(name(which));
+                let rotated = |number: usize| format!("{}.{number}", name(which));
+                self.unlink(&rotated(3));
+                for number in [2, 1] {
+                    if let Some(file) = self.names.remove(&rotated(number)) {
+                        self.names.insert(rotated(number + 1), file);
+                    }
+                }
+                let file = self.names.remove(name(which)).unwrap();
+                self.names.insert(rotated(1), file);
+                self.create(name(which));
+            }
+            Op::CopyTruncate(which) if self.names.contains_key(name(which)) => {
+                self.end_line(name(which));
+                let file = Rc::clone(&self.names[name(which)]);
+                let copy = format!("{}.1", name(which));
+                self.unlink(&copy);
+                self.create(&copy);
+                let content = file.borrow().content.clone();
+                self.append(&copy, &content);
+                self.excuse(&file);
+                let now_us = self.tick();
+                let mut file = file.borrow_mut();
+                file.content.clear();
+                file.truncations += 1;
+                file.modified_us = now_us;
+            }
+            Op::Delete(which) => self.unlink(name(which)),
+            Op::Create(which) => self.create(name(which)),
+            _ => {}
+        }
+    }
+
+    fn stat(&self, file: &Inode) -> Stat {
+        Stat {
+            key: Key {
+                device: 1,
+                inode: file.number,
+            },
+            size: file.content.len() as u64,
+            modified_us: file.modified_us,
+            birth_us: self.births.then_some(file.birth_us),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Model(Rc<RefCell<World>>);
+
+impl Model {
+    /// A question of the reader: something may happen before its answer.
+    fn asked(&self) {
+        let mut world = self.0.borrow_mut();
+        world.questions += 1;
+        while world
+            .between
+            .front()
+            .is_some_and(|(at, _)| *at <= world.questions)
+        {
+            let (_, op) = world.between.pop_front().unwrap();
+            world.apply(&op);
+        }
+    }
+}
+
+impl Disk for Model {
+    type Handle = File;
+
+    fn scan(&mut self, _: &[(&str, &str, FileKind)]) -> Scan {
+        self.asked();
+        let world = self.0.borrow();
+        let found = world.names.iter().map(|(name, file)| {
+            let base = NAMES.iter().find(|base| name.starts_with(**base)).unwrap();
+            Found {
+                path: (*base).to_owned(),
+                target: None,
+                at: name.clone(),
+                kind: FileKind::File,
+                rotated: name != base,
+                stat: world.stat(&file.borrow()),
+            }
+        });
+        Scan {
+            found: found.collect(),
+            incomplete: false,
+        }
+    }
+
+    fn open(&mut self, path: &str) -> io::Result<File> {
+        self.asked();
+        let file = self.0.borrow().names.get(path).cloned();
+        file.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn stat(&mut self, handle: &File) -> io::Result<Stat> {
+        self.asked();
+        Ok(self.0.borrow().stat(&handle.borrow()))
+    }
+
+    fn read(&mut self, handle: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.asked();
+        let file = handle.borrow();
+        let from = file.content.len().min(usize::try_from(offset).unwrap());
+        let read = (file.content.len() - from).min(buffer.len());
+        buffer[..read].copy_from_slice(&file.content[from..from + read]);
+        Ok(read)
+    }
+}
+
+struct Node1;
+
+impl Heads for Node1 {
+    fn head<'h>(&'h self, read_us: i64, file: chunk::File<'h>) -> Head<'h> {
+        Head {
+            host: "node1".into(),
+            zone: None,
+            cluster: None,
+            read_us,
+            pods: BTreeMap::new(),
+            file: Some(file),
+        }
+    }
+}
+
+const QUIET_US: i64 = 5_000_000;
+
+fn agent(model: &Model, positions: &Positions, kept_us: i64) -> Reader<Model> {
+    let reading = Reading {
+        joining: Joining {
+            container: false,
+            start: None,
+            max_bytes: 1 << 20,
+        },
+        encoding: encoding_rs::UTF_8,
+        time: None,
+    };
+    let limits = Limits {
+        open: 2,
+        files: 100,
+        quiet_us: QUIET_US,
+    };
+    let positions = positions.files.values().cloned().collect();
+    Reader::new(
+        model.clone(),
+        (reading.clone(), reading),
+        limits,
+        Box::new(Node1),
+        positions,
+        kept_us,
+    )
+}
+
+/// The agent, what it handed over, and what is durable of it.
+struct Run {
+    world: Rc<RefCell<World>>,
+    reader: Option<Reader<Model>>,
+    handed: VecDeque<Item>,
+    positions: Positions,
+    saved_us: i64,
+    /// By identity: the line.
+    records: HashMap<(u64, u64, u64), u64>,
+    order: Vec<u64>,
+}
+
+impl Run {
+    fn new(births: bool, between: VecDeque<(usize, Op)>) -> Self {
+        let mut world = World {
+            births,
+            now_us: 1_000_000_000,
+            between,
+            ..World::default()
+        };
+        NAMES.iter().for_each(|name| world.create(name));
+        let world = Rc::new(RefCell::new(world));
+        let mut run = Self {
+            reader: None,
+            world,
+            handed: VecDeque::new(),
+            positions: Positions::default(),
+            saved_us: 0,
+            records: HashMap::new(),
+            order: Vec::new(),
+        };
+        run.start();
+        run.step(&Op::Scan);
+        run.step(&Op::Save);
+        run
+    }
+
+    fn start(&mut self) {
+        let model = Model(Rc::clone(&self.world));
+        self.reader = Some(agent(&model, &self.positions, self.saved_us));
+    }
+
+    fn now(&self) -> i64 {
+        self.world.borrow_mut().tick()
+    }
+
+    fn step(&mut self, op: &Op) {
+        let now_us = self.now();
+        let mut out = Vec::new();
+        let reader = self.reader.as_mut().unwrap();
+        match op {
+            Op::Scan => reader.scan(now_us, false, &mut out),
+            Op::Hear => {
+                let written = std::mem::take(&mut self.world.borrow_mut().written);
+                written
+                    .iter()
+                    .for_each(|path| reader.mark_path(path, now_us));
+            }
+            Op::Turns(turns) => {
+                for _ in 0..*turns {
+                    reader.turn(now_us, &mut out);
+                }
+            }
+            Op::Keep(items) => {
+                for _ in 0..*items {
+                    self.keep();
+                }
+            }
+            Op::Save => self.saved_us = now_us,
+            Op::Wait => {
+                self.world.borrow_mut().now_us += QUIET_US;
+                let now_us = self.now();
+                self.reader.as_mut().unwrap().flush(now_us);
+            }
+            Op::Crash => {
+                self.handed.clear();
+                self.reader = None;
+                // What is open by nobody and has no name is gone.
+                let gone: Vec<File> = {
+                    let world = self.world.borrow();
+                    let gone = world.files.iter().filter(|file| file.borrow().links == 0);
+                    gone.cloned().collect()
+                };
+                gone.iter()
+                    .for_each(|file| self.world.borrow_mut().excuse(file));
+                self.start();
+            }
+            other => self.world.borrow_mut().apply(other),
+        }
+        self.handed.extend(out);
+    }
+
+    fn keep(&mut self) {
+        let Some(item) = self.handed.pop_front() else {
+            return;
+        };
+        if let Some(chunk) = item.chunk() {
+            for raw in Chunk::parse(chunk).unwrap().raws() {
+                let Raw::File {
+                    message, position, ..
+                } = raw
+                else {
+                    panic!("a line of a file");
+                };
+                let line: u64 = message.split(' ').next().unwrap().parse().unwrap();
+                let id = (position.inode, position.generation, position.offset);
+                match self.records.insert(id, line) {
+                    None => self.order.push(line),
+                    Some(before) => assert_eq!(before, line, "one identity, two lines: {id:?}"),
+                }
+                self.world.borrow_mut().kept.insert(line);
+            }
+        }
+        self.positions.apply(&item);
+    }
+
+    fn end(&mut self) {
+        self.world.borrow_mut().between.clear();
+        let names: Vec<String> = self.world.borrow().names.keys().cloned().collect();
+        names
+            .iter()
+            .for_each(|name| self.world.borrow_mut().end_line(name));
+        for _ in 0..6 {
+            self.step(&Op::Scan);
+            self.step(&Op::Hear);
+            self.step(&Op::Turns(100));
+            self.step(&Op::Wait);
+            self.step(&Op::Turns(100));
+            self.step(&Op::Keep(1_000));
+        }
+    }
+
+    fn check(&self) {
+        let world = self.world.borrow();
+        let mut times: HashMap<u64, usize> = HashMap::new();
+        for line in self.records.values() {
+            *times.entry(*line).or_default() += 1;
+        }
+        for line in 0..world.next_line {
+            match times.get(&line) {
+                Some(1) => {}
+                None => assert!(world.excused.contains(&line), "line {line} was lost"),
+                Some(times) => panic!("line {line} was kept {times} times"),
+            }
+        }
+        // Lines are numbered as they are written: what one file got in one
+        // life of it is kept with rising numbers.
+        let place: HashMap<u64, usize> = self.order.iter().copied().zip(0..).collect();
+        for file in &world.files {
+            let file = file.borrow();
+            let kept = file
+                .lines
+                .iter()
+                .filter_map(|(line, life)| Some((life, place.get(line)?)));
+            let kept: Vec<_> = kept.collect();
+            assert!(
+                kept.is_sorted(),
+                "the order of a file's lines: {:?}",
+                file.lines
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #[test]
+    fn every_line_is_kept_exactly_once_whatever_happens_to_the_files_and_to_the_agent(
+        births: bool,
+        ops in prop::collection::vec(op(), 1..60),
+        between in prop::collection::vec((0usize..80, op()), 0..20),
+    ) {
+        let mut between = between;
+        between.sort_by_key(|(at, _)| *at);
+        let mut run = Run::new(births, between.into());
+        ops.iter().for_each(|op| run.step(op));
+        run.end();
+        run.check();
+    }
+}

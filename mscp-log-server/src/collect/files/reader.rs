@@ -1,0 +1,705 @@
+//! All files that are followed: which they are, whose turn it is, what may be
+//! forgotten. It asks a [`Disk`] for what it needs, so that a model of a file
+//! system can answer, change between any two questions, and crash.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+
+use encoding_rs::Encoding;
+use mscp_log_core::clean::chunk::{self, FileKind, Head, Writer};
+
+use super::follow::{FilePosition, Follow, Key, Look, Seen, print};
+use super::lines::{Joining, TimeFormat};
+use crate::collect::keep::{Item, Place};
+
+/// What a file system says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) key: Key,
+    pub(super) size: u64,
+    /// In microseconds since the epoch.
+    pub(super) modified_us: i64,
+    /// Where the file system keeps it.
+    pub(super) birth_us: Option<i64>,
+}
+
+/// A file that a scan found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// The path that the patterns match; for a rotated file, that of the file
+    /// that it was.
+    pub(super) path: String,
+    /// Where the path leads, where it is a link.
+    pub(super) target: Option<String>,
+    /// Where the file is: there, or, rotated, beside it.
+    pub(super) at: String,
+    pub(super) kind: FileKind,
+    /// Whether it lies beside a file of the patterns, under the name that
+    /// rotation gives.
+    pub(super) rotated: bool,
+    pub(super) stat: Stat,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub(super) found: Vec<Found>,
+    /// Whether some folder could not be read: then what is missing is not gone.
+    pub(super) incomplete: bool,
+}
+
+/// What the reader asks of a file system.
+pub(super) trait Disk {
+    type Handle;
+
+    /// Every file that the patterns match; rotated files beside these and
+    /// beside `places`.
+    fn scan(&mut self, places: &[(&str, &str, FileKind)]) -> Scan;
+
+    fn open(&mut self, path: &str) -> io::Result<Self::Handle>;
+
+    fn stat(&mut self, handle: &Self::Handle) -> io::Result<Stat>;
+
+    /// Read at `offset` until `buffer` is full or the file ends.
+    fn read(&mut self, handle: &Self::Handle, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// How files of one kind are read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// How lines become records.
+    pub joining: Joining,
+    /// The encoding of their text.
+    pub encoding: &'static Encoding,
+    /// The time at the beginning of each line.
+    pub time: Option<TimeFormat>,
+}
+
+/// Limits of reading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Files that are open at once.
+    pub(super) open: usize,
+    /// Files that are followed.
+    pub(super) files: usize,
+    /// How long a record waits for lines that belong to it, in microseconds;
+    /// also how long a deleted file must be quiet before it is closed.
+    pub(super) quiet_us: i64,
+}
+
+/// What was counted since it was asked last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// Bytes of lines that were truncated, or replaced, before they were read.
+    pub(super) lost_truncated: u64,
+    /// Bytes of files that were deleted before they were read to the end.
+    pub(super) lost_deleted: u64,
+    /// Bytes of records over the limit.
+    pub(super) lost_too_long: u64,
+    /// Files that are not followed, because too many are.
+    pub(super) files_refused: u64,
+}
+
+/// A file that is followed, and what is open of it.
+struct Tracked<H> {
+    follow: Follow,
+    /// Where it was found last.
+    at: String,
+    handle: Option<H>,
+    /// When it was read last, counted in looks: what is closed first.
+    used: u64,
+    /// Whether it waits for its turn.
+    queued: bool,
+    /// When something was new about it, in microseconds since the epoch.
+    changed_us: i64,
+    /// What a scan said last.
+    modified_us: i64,
+    /// How far the file was read, whole lines or not.
+    read_to: u64,
+    /// Whether what waited for more lines was taken since.
+    flushed: bool,
+    /// Scans in a row that did not find it.
+    missing: u32,
+}
+
+/// How many scans in a row must miss a file before it is gone: a folder that
+/// is read while a file in it is renamed may show it under neither name.
+const MISSING: u32 = 2;
+
+pub(super) struct Reader<D: Disk> {
+    disk: D,
+    files: BTreeMap<Key, Tracked<D::Handle>>,
+    /// Which file was at a place when it was scanned last.
+    at: HashMap<String, Key>,
+    queue: VecDeque<Key>,
+    container: Reading,
+    file: Reading,
+    limits: Limits,
+    /// How a chunk begins; the rest of it depends on the file.
+    heads: Box<dyn Heads>,
+    open: usize,
+    looks: u64,
+    /// When the folders were scanned last, in microseconds since the epoch.
+    scanned_us: i64,
+    buffer: Vec<u8>,
+    counts: [Counts; 2],
+    /// Every file by where it was found last.
+    places: HashMap<String, Key>,
+}
+
+/// How far the reader is behind what it has seen of files of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Behind {
+    /// Files that are followed.
+    pub(super) files: usize,
+    /// Bytes that were seen and not read.
+    pub(super) bytes: u64,
+    /// How long the oldest of these wait, in microseconds.
+    pub(super) us: i64,
+}
+
+/// What is said of a machine, and of the pod that a file is of.
+pub(super) trait Heads: Send {
+    fn head<'h>(&'h self, read_us: i64, file: chunk::File<'h>) -> Head<'h>;
+}
+
+impl<D: Disk> Reader<D> {
+    /// Go on at `positions`, which were kept at `kept_us` (microseconds since
+    /// the epoch).
+    pub(super) fn new(
+        disk: D,
+        readings: (Reading, Reading),
+        limits: Limits,
+        heads: Box<dyn Heads>,
+        positions: Vec<FilePosition>,
+        kept_us: i64,
+    ) -> Self {
+        let mut at: HashMap<String, (u64, Key)> = HashMap::new();
+        let mut files = BTreeMap::new();
+        for position in positions {
+            let place = position.target.as_ref().unwrap_or(&position.path);
+            // Of several that were there, the newest.
+            let newest = at.entry(place.clone()).or_insert((0, position.key));
+            if position.generation >= newest.0 {
+                *newest = (position.generation, position.key);
+            }
+            let tracked = Tracked {
+                at: place.clone(),
+                follow: Follow::new(position),
+                handle: None,
+                used: 0,
+                queued: false,
+                changed_us: kept_us,
+                modified_us: 0,
+                read_to: 0,
+                flushed: false,
+                missing: 0,
+            };
+            files.insert(tracked.follow.position.key, tracked);
+        }
+        let (container, file) = readings;
+        Self {
+            disk,
+            files,
+            at: at
+                .into_iter()
+                .map(|(place, (_, key))| (place, key))
+                .collect(),
+            queue: VecDeque::new(),
+            container,
+            file,
+            limits,
+            heads,
+            open: 0,
+            looks: 0,
+            scanned_us: kept_us,
+            buffer: Vec::new(),
+            counts: [Counts::default(); 2],
+            places: HashMap::new(),
+        }
+    }
+
+    /// What was counted since this was asked last.
+    pub(super) fn counts(&mut self, kind: FileKind) -> Counts {
+        std::mem::take(&mut self.counts[of(kind)])
+    }
+
+    pub(super) fn disk(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
+    /// How far it is behind, at `now_us`.
+    pub(super) fn behind(&self, kind: FileKind, now_us: i64) -> Behind {
+        let mut behind = Behind::default();
+        for tracked in self.files.values() {
+            let position = &tracked.follow.position;
+            if position.kind != kind {
+                continue;
+            }
+            behind.files += 1;
+            if position.size > position.offset {
+                behind.bytes += position.size - position.offset;
+                behind.us = behind.us.max(now_us - tracked.changed_us);
+            }
+        }
+        behind
+    }
+
+    /// Look through the folders: what is new, what moved, what is gone. Files
+    /// that were never seen begin at their end where `at_end`.
+    pub(super) fn scan(&mut self, now_us: i64, at_end: bool, out: &mut Vec<Item>) {
+        let places = self.files.values().map(|tracked| {
+            let position = &tracked.follow.position;
+            let place = position.target.as_deref().unwrap_or(&position.path);
+            (&*position.path, place, position.kind)
+        });
+        let places: Vec<_> = places.collect();
+        let scan = self.disk.scan(&places);
+        drop(places);
+        for tracked in self.files.values_mut() {
+            tracked.missing += 1;
+        }
+        let before = std::mem::take(&mut self.at);
+        for found in scan.found.iter().filter(|found| !found.rotated) {
+            self.at.insert(found.at.clone(), found.stat.key);
+            self.found(found, now_us, at_end, out);
+        }
+        for found in scan.found.iter().filter(|found| found.rotated) {
+            if self.files.contains_key(&found.stat.key) {
+                self.found(found, now_us, at_end, out);
+                continue;
+            }
+            // Not known. Where the file that had its name before rotation was
+            // followed and is elsewhere now, this one was between them; where
+            // that one is still in its place, this is a copy of it. Where
+            // nothing was followed there, nothing of it was read, and what was
+            // made since the last scan is new.
+            let place = found.target.as_ref().unwrap_or(&found.path);
+            let of = before.get(place).and_then(|key| self.files.get(key));
+            let since_scan = found.stat.birth_us.unwrap_or(found.stat.modified_us);
+            let since_scan = self.scanned_us > 0 && since_scan >= self.scanned_us;
+            let new = match of.map(|tracked| tracked.follow.position.birth_us) {
+                Some(_) if self.at.get(place) == before.get(place) => false,
+                Some(Some(born)) => found.stat.birth_us.is_some_and(|this| this > born),
+                _ => since_scan,
+            };
+            if new {
+                self.found(found, now_us, false, out);
+            }
+        }
+        // Places whose file is between two names keep it.
+        for (place, key) in before {
+            self.at.entry(place).or_insert(key);
+        }
+        self.at.retain(|_, key| self.files.contains_key(key));
+        if scan.incomplete {
+            for tracked in self.files.values_mut() {
+                tracked.missing = tracked.missing.min(MISSING - 1);
+            }
+        } else {
+            self.gone(out);
+        }
+        self.scanned_us = now_us;
+        let places = self.files.iter();
+        self.places = places
+            .map(|(key, tracked)| (tracked.at.clone(), *key))
+            .collect();
+    }
+
+    /// The file at this place was written.
+    pub(super) fn mark_path(&mut self, path: &str, now_us: i64) {
+        if let Some(key) = self.places.get(path) {
+            self.mark(*key, now_us);
+        }
+    }
+
+    /// A scan found a file.
+    fn found(&mut self, found: &Found, now_us: i64, at_end: bool, out: &mut Vec<Item>) {
+        let key = found.stat.key;
+        if !self.files.contains_key(&key) && !found.rotated {
+            self.take_over(found);
+        }
+        if let Some(tracked) = self.files.get(&key) {
+            let known = tracked.follow.position.birth_us;
+            let other = known.zip(found.stat.birth_us).is_some_and(|(a, b)| a != b);
+            if other && tracked.handle.is_none() {
+                // The inode has another file now.
+                self.forget(key, out);
+            }
+        }
+        let Some(tracked) = self.files.get_mut(&key) else {
+            self.begin(found, now_us, at_end);
+            return;
+        };
+        tracked.missing = 0;
+        if tracked.at != found.at {
+            tracked.at.clone_from(&found.at);
+        }
+        let new =
+            found.stat.size != tracked.read_to || found.stat.modified_us != tracked.modified_us;
+        tracked.modified_us = found.stat.modified_us;
+        if new {
+            self.mark(key, now_us);
+        }
+    }
+
+    /// A file that is not known by its device may be one that was followed
+    /// before the machine counted its devices anew.
+    fn take_over(&mut self, found: &Found) {
+        let Some(birth) = found.stat.birth_us else {
+            return;
+        };
+        let same = self.files.iter().find(|(key, tracked)| {
+            let position = &tracked.follow.position;
+            key.inode == found.stat.key.inode
+                && position.birth_us == Some(birth)
+                && position.path == found.path
+                && tracked.handle.is_none()
+        });
+        let Some(key) = same.map(|(key, _)| *key) else {
+            return;
+        };
+        if let Some(mut tracked) = self.files.remove(&key) {
+            tracked.follow.position.key = found.stat.key;
+            self.files.insert(found.stat.key, tracked);
+        }
+    }
+
+    /// Follow a file that is not known.
+    fn begin(&mut self, found: &Found, now_us: i64, at_end: bool) {
+        if self.files.len() >= self.limits.files {
+            self.counts[of(found.kind)].files_refused += 1;
+            return;
+        }
+        let offset = if at_end { found.stat.size } else { 0 };
+        let begun = found.stat.birth_us.unwrap_or(now_us);
+        let mut position = FilePosition {
+            key: found.stat.key,
+            kind: found.kind,
+            path: found.path.clone(),
+            target: found.target.clone(),
+            birth_us: found.stat.birth_us,
+            id: found.stat.key,
+            generation: u64::try_from(begun).unwrap_or_default(),
+            offset,
+            print: print(&[]),
+            skipping: false,
+            size: found.stat.size,
+        };
+        let mut handle = None;
+        if offset > 0 {
+            // The position needs what stands before it.
+            match self.print_before(found, offset) {
+                Some((print, opened)) => {
+                    position.print = print;
+                    handle = Some(opened);
+                    self.open += 1;
+                }
+                None => return,
+            }
+        }
+        let tracked = Tracked {
+            follow: Follow::new(position),
+            at: found.at.clone(),
+            handle,
+            used: self.looks,
+            queued: false,
+            changed_us: now_us,
+            modified_us: found.stat.modified_us,
+            read_to: 0,
+            flushed: false,
+            missing: 0,
+        };
+        self.files.insert(found.stat.key, tracked);
+        self.mark(found.stat.key, now_us);
+    }
+
+    fn print_before(&mut self, found: &Found, offset: u64) -> Option<(u64, D::Handle)> {
+        let handle = self.disk.open(&found.at).ok()?;
+        let stat = self.disk.stat(&handle).ok()?;
+        let before = offset.min(super::follow::PRINT_BYTES);
+        let mut bytes = vec![0; usize::try_from(before).ok()?];
+        let read = self.disk.read(&handle, offset - before, &mut bytes).ok()?;
+        (stat.key == found.stat.key && read == bytes.len()).then(|| (print(&bytes), handle))
+    }
+
+    /// Forget what no scan finds any more, but for what is open: it is read
+    /// to its end first.
+    fn gone(&mut self, out: &mut Vec<Item>) {
+        let gone = self
+            .files
+            .iter()
+            .filter(|(_, tracked)| tracked.missing >= MISSING);
+        let gone: Vec<(Key, bool)> = gone
+            .map(|(key, tracked)| (*key, tracked.handle.is_some()))
+            .collect();
+        for (key, open) in gone {
+            if open {
+                self.queue(key);
+            } else {
+                self.forget(key, out);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: Key, out: &mut Vec<Item>) {
+        let Some(tracked) = self.files.remove(&key) else {
+            return;
+        };
+        let position = tracked.follow.position;
+        self.counts[of(position.kind)].lost_deleted +=
+            position.size.saturating_sub(position.offset);
+        self.open -= usize::from(tracked.handle.is_some());
+        out.push(Item::forget(key));
+    }
+
+    /// Something may be new in a file.
+    pub(super) fn mark(&mut self, key: Key, now_us: i64) {
+        if let Some(tracked) = self.files.get_mut(&key) {
+            tracked.changed_us = now_us;
+            tracked.flushed = false;
+            self.queue(key);
+        }
+    }
+
+    fn queue(&mut self, key: Key) {
+        if let Some(tracked) = self.files.get_mut(&key)
+            && !tracked.queued
+        {
+            tracked.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// Give a turn to what has waited long enough for lines that did not come.
+    pub(super) fn flush(&mut self, now_us: i64) {
+        let due = self.files.iter().filter(|(_, tracked)| {
+            let joining = &self.reading(tracked.follow.position.kind).joining;
+            let position = &tracked.follow.position;
+            let waits = position.size > position.offset || tracked.missing >= MISSING;
+            let joins = joining.container || joining.start.is_some() || tracked.missing >= MISSING;
+            waits
+                && joins
+                && !tracked.flushed
+                && now_us - tracked.changed_us >= self.limits.quiet_us
+        });
+        let due: Vec<Key> = due.map(|(key, _)| *key).collect();
+        for key in due {
+            self.queue(key);
+        }
+    }
+
+    fn reading(&self, kind: FileKind) -> &Reading {
+        match kind {
+            FileKind::Container => &self.container,
+            FileKind::File => &self.file,
+        }
+    }
+
+    /// One look at the file whose turn it is; whether there was one.
+    pub(super) fn turn(&mut self, now_us: i64, out: &mut Vec<Item>) -> bool {
+        let Some(key) = self.queue.pop_front() else {
+            return false;
+        };
+        let Some(tracked) = self.files.get_mut(&key) else {
+            return true;
+        };
+        tracked.queued = false;
+        if tracked.handle.is_none() && !self.open_file(key) {
+            return true;
+        }
+        self.looks += 1;
+        match self.look(key, now_us, out) {
+            Ok(true) => self.queue(key),
+            Ok(false) => {}
+            Err(error) => {
+                let Some(tracked) = self.files.get_mut(&key) else {
+                    return true;
+                };
+                tracing::warn!(path = tracked.at, %error, "a log file cannot be read");
+                tracked.handle = None;
+                self.open -= 1;
+            }
+        }
+        true
+    }
+
+    /// Open a file; whether it is still the one that a scan found.
+    fn open_file(&mut self, key: Key) -> bool {
+        if self.open >= self.limits.open {
+            self.close_oldest();
+        }
+        let Some(tracked) = self.files.get_mut(&key) else {
+            return false;
+        };
+        let opened = self.disk.open(&tracked.at).and_then(|handle| {
+            let stat = self.disk.stat(&handle)?;
+            Ok((handle, stat))
+        });
+        match opened {
+            Ok((handle, stat)) if stat.key == key => {
+                let known = tracked.follow.position.birth_us;
+                if known.zip(stat.birth_us).is_some_and(|(a, b)| a != b) {
+                    // The inode was used again; the next scan sees it, too.
+                    return false;
+                }
+                tracked.handle = Some(handle);
+                self.open += 1;
+                true
+            }
+            // It moved; the next scan finds it.
+            Ok(_) => false,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(path = tracked.at, %error, "a log file cannot be opened");
+                }
+                false
+            }
+        }
+    }
+
+    /// Close the file that was not looked at for the longest time. What is
+    /// gone stays open: nobody could open it again.
+    fn close_oldest(&mut self) {
+        let oldest = self
+            .files
+            .values_mut()
+            .filter(|tracked| tracked.handle.is_some() && tracked.missing == 0)
+            .min_by_key(|tracked| tracked.used);
+        if let Some(tracked) = oldest {
+            tracked.handle = None;
+            self.open -= 1;
+        }
+    }
+
+    /// Read a part of an open file; whether there is more to read now.
+    fn look(&mut self, key: Key, now_us: i64, out: &mut Vec<Item>) -> io::Result<bool> {
+        let Some(tracked) = self.files.get_mut(&key) else {
+            return Ok(false);
+        };
+        let Some(handle) = &tracked.handle else {
+            return Ok(false);
+        };
+        let (start, len) = tracked.follow.wants();
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+        let read = self.disk.read(handle, start, &mut self.buffer[..len])?;
+        let stat = self.disk.stat(handle)?;
+        tracked.used = self.looks;
+        tracked.read_to = start + read as u64;
+        if stat.size > tracked.follow.position.size {
+            tracked.changed_us = now_us;
+            tracked.flushed = false;
+        }
+        let quiet = now_us - tracked.changed_us >= self.limits.quiet_us;
+        let gone = tracked.missing >= MISSING;
+        let look = Look {
+            data: &self.buffer[..read],
+            size: stat.size,
+            idle: quiet,
+            last: quiet && gone,
+        };
+        let reading = match tracked.follow.position.kind {
+            FileKind::Container => &self.container,
+            FileKind::File => &self.file,
+        };
+        let mut before = tracked.follow.position.clone();
+        let mut records = Records {
+            writer: None,
+            reading,
+            heads: self.heads.as_ref(),
+            read_us: now_us,
+            failed: None,
+        };
+        let mut cut = 0;
+        let take = |line: super::lines::Line<'_>| records.add(&before, &line);
+        let seen = tracked.follow.see(look, &reading.joining, take, &mut cut);
+        if let Some(error) = records.failed {
+            return Err(error.into());
+        }
+        let counts = &mut self.counts[of(tracked.follow.position.kind)];
+        counts.lost_too_long += cut;
+        tracked.flushed = quiet;
+        let position = &tracked.follow.position;
+        if let Some(writer) = records.writer {
+            counts.records += writer.records() as u64;
+            let chunk = writer.end(&Place::File(position.clone()))?;
+            out.push(Item::records(Place::File(position.clone()), chunk));
+        } else {
+            before.size = position.size;
+            if before != *position {
+                out.push(Item::place(Place::File(position.clone())));
+            }
+        }
+        counts.bytes += position.offset.saturating_sub(before.offset);
+        match seen {
+            Seen::Moved => Ok(true),
+            Seen::Truncated { lost } => {
+                counts.lost_truncated += lost;
+                Ok(true)
+            }
+            Seen::Nothing => {
+                if look.last {
+                    self.forget(key, out);
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn of(kind: FileKind) -> usize {
+    match kind {
+        FileKind::Container => 0,
+        FileKind::File => 1,
+    }
+}
+
+/// The records of one look, as a chunk.
+struct Records<'r> {
+    writer: Option<Writer>,
+    reading: &'r Reading,
+    heads: &'r dyn Heads,
+    read_us: i64,
+    failed: Option<serde_json::Error>,
+}
+
+impl Records<'_> {
+    fn add(&mut self, position: &FilePosition, line: &super::lines::Line<'_>) {
+        if self.writer.is_none() {
+            let file = chunk::File {
+                kind: position.kind,
+                path: (&*position.path).into(),
+                target: position.target.as_deref().map(Into::into),
+                device: position.id.device,
+                inode: position.id.inode,
+                generation: position.generation,
+            };
+            match Writer::new(&self.heads.head(self.read_us, file)) {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        let (message, _) = self.reading.encoding.decode_without_bom_handling(line.text);
+        let message = match message.strip_prefix('\u{feff}') {
+            Some(rest) if line.offset == 0 => rest.into(),
+            _ => &*message,
+        };
+        let found = self.reading.time.as_ref();
+        writer.line(&chunk::Line {
+            offset: line.offset,
+            message: message.into(),
+            time_us: line
+                .time_us
+                .or_else(|| found.and_then(|format| format.read(line.text))),
+            stream: line.stream.map(Into::into),
+            truncated: line.truncated,
+        });
+    }
+}

@@ -1,0 +1,189 @@
+//! The machine that records are read on: its name and place, and the pods on it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mscp_log_core::applog::Volume;
+use mscp_log_core::clean::chunk::{self, Head, Pod};
+use mscp_log_core::clean::journal::Entry;
+use mscp_log_core::{applog, container};
+use uuid::Uuid;
+
+/// How long what is known of pods is believed.
+const KNOWN: Duration = Duration::from_secs(30);
+
+/// How long until the folders are looked through for a pod that is not known.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
+/// What is stamped on every chunk.
+#[derive(Debug)]
+pub struct Machine {
+    /// The machine's name.
+    pub host: String,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Its Kubernetes cluster.
+    pub cluster: Option<String>,
+    /// The folder with a folder of volumes for each pod.
+    pub volumes: PathBuf,
+    /// The folder with a folder of container logs for each pod.
+    pub pods: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    since: Option<Instant>,
+    /// By uid: namespace and name.
+    pods: HashMap<String, (String, String)>,
+    /// By uid.
+    apps: HashMap<String, Option<Uuid>>,
+}
+
+impl Machine {
+    /// A machine whose pods are in these folders.
+    #[must_use]
+    pub fn new(
+        host: String,
+        zone: Option<String>,
+        cluster: Option<String>,
+        volumes: PathBuf,
+        pods: PathBuf,
+    ) -> Self {
+        Self {
+            host,
+            zone,
+            cluster,
+            volumes,
+            pods,
+            known: Mutex::default(),
+        }
+    }
+
+    /// How a chunk of the lines of `file` begins.
+    pub(super) fn head_of_file<'h>(&'h self, read_us: i64, file: chunk::File<'h>) -> Head<'h> {
+        let target = file.target.as_deref().unwrap_or(&file.path);
+        let uid = applog::log_file(&file.path)
+            .map(|found| found.pod_uid)
+            .or_else(|| container::pod_log(target).map(|found| found.uuid))
+            .map(str::to_owned);
+        let mut pods = BTreeMap::new();
+        if let Some(uid) = uid
+            && let Some(pod) = self.pod(&uid)
+        {
+            pods.insert(Cow::Owned(uid), pod);
+        }
+        self.head(read_us, pods, Some(file))
+    }
+
+    /// How a chunk of journal entries of these pods begins.
+    pub(super) fn head<'h>(
+        &'h self,
+        read_us: i64,
+        pods: BTreeMap<Cow<'h, str>, Pod<'h>>,
+        file: Option<chunk::File<'h>>,
+    ) -> Head<'h> {
+        Head {
+            host: Cow::Borrowed(&self.host),
+            zone: self.zone.as_deref().map(Cow::Borrowed),
+            cluster: self.cluster.as_deref().map(Cow::Borrowed),
+            read_us,
+            pods,
+            file,
+        }
+    }
+
+    /// The uid of the pod that an entry of the journal is of.
+    pub(super) fn pod_of_entry(&self, entry: &Entry<'_>) -> Option<String> {
+        let name = entry.container_name.as_deref()?;
+        let host = entry.hostname.as_deref().unwrap_or(&self.host);
+        Some(container::docker(name, host)?.uuid.to_owned())
+    }
+
+    /// What is known of a pod; `None` where nothing is.
+    pub(super) fn pod(&self, uid: &str) -> Option<Pod<'static>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = known.since.map(|since| since.elapsed());
+        let fresh = match known.pods.contains_key(uid) {
+            true => age.is_some_and(|age| age < KNOWN),
+            false => age.is_some_and(|age| age < UNKNOWN),
+        };
+        if !fresh {
+            known.pods = self.read_pods();
+            known.apps.clear();
+            known.since = Some(Instant::now());
+        }
+        let appid = match known.apps.get(uid) {
+            Some(app) => *app,
+            None => {
+                let app = self.read_app(uid);
+                known.apps.insert(uid.to_owned(), app);
+                app
+            }
+        };
+        let (namespace, pod) = known.pods.get(uid).cloned().unwrap_or_default();
+        (appid.is_some() || !pod.is_empty()).then(|| Pod {
+            appid,
+            namespace: namespace.into(),
+            pod: pod.into(),
+        })
+    }
+
+    fn read_pods(&self) -> HashMap<String, (String, String)> {
+        let folders = fs::read_dir(&self.pods).into_iter().flatten();
+        let names = folders.filter_map(|folder| folder.ok()?.file_name().into_string().ok());
+        let pods = names.filter_map(|name| {
+            let found = container::pod_dir(&name)?;
+            let of = (found.namespace.to_owned(), found.pod.to_owned());
+            Some((found.uuid.to_owned(), of))
+        });
+        pods.collect()
+    }
+
+    /// The service whose log volume the pod has; the first by name, where it
+    /// has several.
+    fn read_app(&self, uid: &str) -> Option<Uuid> {
+        // A uid from outside is a name of a folder and nothing else.
+        if uid.contains('/') || uid.starts_with('.') {
+            return None;
+        }
+        let folder = self
+            .volumes
+            .join(uid)
+            .join("volumes/kubernetes.io~empty-dir");
+        let names = fs::read_dir(folder).into_iter().flatten();
+        let mut names: Vec<String> = names
+            .filter_map(|volume| volume.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        let mut volumes = names.iter().filter_map(|name| name.parse::<Volume>().ok());
+        volumes.next().map(|volume| volume.service())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const UID: &str = "7cc96a84-7ece-6fad-70a9-8b9db56bd08d";
+    const APP: &str = "caa0c2f0-1116-495f-8f09-3cd023cc14a2";
+
+    #[test]
+    fn folders_tell_what_a_pod_is_called_and_of_which_application_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (volumes, pods) = (folder.path().join("k8spods"), folder.path().join("pods"));
+        let volume = format!("{UID}/volumes/kubernetes.io~empty-dir/applog-{APP}-endname-access");
+        fs::create_dir_all(volumes.join(volume)).unwrap();
+        fs::create_dir_all(pods.join(format!("shop_web-0_{UID}"))).unwrap();
+        let machine = Machine::new("node1".to_owned(), None, None, volumes, pods);
+        let known = machine.pod(UID).unwrap();
+        assert_eq!((&*known.namespace, &*known.pod), ("shop", "web-0"));
+        assert_eq!(known.appid.unwrap().to_string(), APP);
+        assert_eq!(machine.pod("../../etc"), None);
+    }
+}
