@@ -31,6 +31,7 @@
 mod admin;
 mod backup;
 mod client;
+mod collect;
 mod error;
 mod push;
 mod search;
@@ -40,6 +41,7 @@ mod tokens;
 pub use admin::{Admin, NewAccount, Password};
 pub use backup::{Backup, Restore, Restored};
 pub use client::{Builder, Client};
+pub use collect::Collected;
 pub use error::{Error, ErrorKind, Problem};
 pub use push::{
     Closed, Flushed, Guard, Loss, Losses, NotTaken, Overflow, PushSettings, Pusher, Record,

@@ -1,9 +1,11 @@
 //! From raw records to the buffer: clean, encode, append.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::counter;
+use mscp_log_core::clean::chunk::Chunk;
 use mscp_log_core::clean::{Cleaned, NoNode, Raw, Redaction, Stamp, clean};
 use mscp_log_core::index::Beats;
 use mscp_log_core::record::{Document, Window};
@@ -64,24 +66,60 @@ impl Pipeline {
 
     /// Clean `raws` at `now_us` and encode what is kept, each as one document.
     pub fn encode<'a>(&self, raws: impl IntoIterator<Item = Raw<'a>>, now_us: i64) -> Vec<Bytes> {
+        self.encode_as(raws, &self.stamp(now_us))
+    }
+
+    /// The same for a chunk of an agent, whose machine is what it says.
+    #[must_use]
+    pub fn encode_chunk(&self, chunk: &Chunk<'_>, now_us: i64) -> Vec<Bytes> {
+        let (zone, cluster) = self.place_of(chunk);
+        let stamp = Stamp {
+            host: &chunk.head.host,
+            zone,
+            cluster,
+            node: chunk,
+            ..self.stamp(now_us)
+        };
+        self.encode_as(chunk.raws(), &stamp)
+    }
+
+    /// The zone and the cluster of a chunk: its own, or the region's.
+    #[must_use]
+    pub fn place_of<'c>(&'c self, chunk: &'c Chunk<'_>) -> (&'c str, Option<&'c str>) {
+        let own = |name: &'c Option<Cow<'_, str>>| name.as_deref().filter(|name| !name.is_empty());
+        (
+            own(&chunk.head.zone).unwrap_or(&self.zone),
+            own(&chunk.head.cluster).or(self.cluster.as_deref()),
+        )
+    }
+
+    fn stamp(&self, now_us: i64) -> Stamp<'_> {
+        Stamp {
+            region: &self.region,
+            zone: &self.zone,
+            cluster: self.cluster.as_deref(),
+            host: "",
+            now_us,
+            max_past_us: self.max_past_us,
+            max_future_us: Window::MAX_FUTURE_US,
+            beats: &self.beats,
+            redaction: &self.redaction,
+            node: &NoNode,
+        }
+    }
+
+    fn encode_as<'a>(
+        &self,
+        raws: impl IntoIterator<Item = Raw<'a>>,
+        stamp: &Stamp<'_>,
+    ) -> Vec<Bytes> {
         // One allocation for all documents, cut into pieces that share it.
         let mut all = Vec::new();
         let mut ends = Vec::new();
         for raw in raws {
             // The document borrows from the record, so the stamp lives as long
             // as one record.
-            let stamp = Stamp {
-                region: &self.region,
-                zone: &self.zone,
-                cluster: self.cluster.as_deref(),
-                host: "",
-                now_us,
-                max_past_us: self.max_past_us,
-                max_future_us: Window::MAX_FUTURE_US,
-                beats: &self.beats,
-                redaction: &self.redaction,
-                node: &NoNode,
-            };
+            let stamp = *stamp;
             match clean(raw, &stamp) {
                 Cleaned::Keep(document) => {
                     document.encode(&mut all);

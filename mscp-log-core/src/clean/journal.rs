@@ -30,6 +30,12 @@ pub struct Entry<'a> {
     pub cursor: Option<Cow<'a, str>>,
     /// `PRIORITY` (syslog(3)).
     pub priority: Option<Cow<'a, str>>,
+    /// `CONTAINER_PARTIAL_MESSAGE`: docker cut the line at 16 KiB, and this is
+    /// a part of it.
+    pub partial: bool,
+    /// `CONTAINER_PARTIAL_LAST`: it is the last part. Docker before 18.06
+    /// marks no part as the last one; there it is the next one that is no part.
+    pub last_part: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -49,7 +55,29 @@ impl<'a> Entry<'a> {
             realtime_us: time.and_then(|text| text.parse().ok()),
             cursor: fields.cursor.0,
             priority: fields.priority.0,
+            partial: fields.partial.0.as_deref() == Some("true"),
+            last_part: fields.last_part.0.as_deref() == Some("true"),
         })
+    }
+
+    /// Write it as the JSON that it was read from, without what is not read.
+    ///
+    /// # Errors
+    /// None that is known; writing JSON has a result.
+    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let realtime = self.realtime_us.map(|time| time.to_string());
+        let fields = [
+            ("__CURSOR", self.cursor.as_deref()),
+            ("__REALTIME_TIMESTAMP", realtime.as_deref()),
+            ("_HOSTNAME", self.hostname.as_deref()),
+            ("CONTAINER_NAME", self.container_name.as_deref()),
+            ("CONTAINER_ID", self.container_id.as_deref()),
+            ("CONTAINER_ID_FULL", self.container_id_full.as_deref()),
+            ("PRIORITY", self.priority.as_deref()),
+            ("MESSAGE", self.message.as_deref()),
+        ];
+        let fields = fields.into_iter().filter(|(_, value)| value.is_some());
+        serde_json::to_vec(&fields.collect::<std::collections::BTreeMap<_, _>>())
     }
 }
 
@@ -69,6 +97,8 @@ impl Entry<'_> {
             realtime_us: self.realtime_us,
             cursor: of(&self.cursor),
             priority: of(&self.priority),
+            partial: self.partial,
+            last_part: self.last_part,
         }
     }
 }
@@ -110,6 +140,10 @@ struct Fields<'a> {
     cursor: Field<'a>,
     #[serde(rename = "PRIORITY", borrow, default)]
     priority: Field<'a>,
+    #[serde(rename = "CONTAINER_PARTIAL_MESSAGE", borrow, default)]
+    partial: Field<'a>,
+    #[serde(rename = "CONTAINER_PARTIAL_LAST", borrow, default)]
+    last_part: Field<'a>,
 }
 
 /// The first value of a field as text; bytes that are not UTF-8 become U+FFFD.

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod auth;
 pub mod backup;
 pub mod body;
+pub mod collect;
 pub mod cors;
 pub mod dead_letters;
 pub mod health;
@@ -27,6 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::backup::Backups;
 use crate::buffer::dead_letters::DeadLetters;
+use crate::ingest::collect::Collect;
 use crate::query::Region;
 use access::Door;
 use cors::Cors;
@@ -43,6 +45,8 @@ pub struct App {
     pub backups: Arc<Backups>,
     /// What their stores refused.
     pub letters: BTreeMap<String, Arc<DeadLetters>>,
+    /// Takes what agents collect.
+    pub collect: Arc<Collect>,
     /// The ways in.
     pub ways: push::Ways,
 }
@@ -61,6 +65,7 @@ fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
         .merge(admin::routes())
         .merge(backup::routes())
         .merge(push::routes(ways.clone()))
+        .merge(collect::routes())
         .merge(dead_letters::routes())
         .merge(query::routes())
         .merge(openapi::routes(base, ways.otlp));

@@ -216,12 +216,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 fn problem(error: PushError) -> Problem {
     let detail = error.to_string();
     match error {
-        PushError::Body(error) => match error {
-            BodyError::TooLarge { .. } => Problem::new(Kind::TooLarge, detail),
-            BodyError::Encoding(_) => Problem::new(Kind::UnsupportedMediaType, detail),
-            BodyError::Corrupt(_) | BodyError::Incomplete => Problem::bad_request(detail),
-            BodyError::Busy => Problem::unavailable(detail).retry_after(RETRY_AFTER),
-        },
+        PushError::Body(error) => body_problem(error),
         PushError::Record(error) => {
             let problem = Problem::malformed_record(error.record, error.field.clone(), detail);
             if error.field.is_empty() {
@@ -240,6 +235,18 @@ fn problem(error: PushError) -> Problem {
         }
         PushError::Buffer(error) => error.into(),
         PushError::Stopping => Problem::unavailable(detail),
+    }
+}
+
+/// Why a body was not read.
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
+pub(super) fn body_problem(error: BodyError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        BodyError::TooLarge { .. } => Problem::new(Kind::TooLarge, detail),
+        BodyError::Encoding(_) => Problem::new(Kind::UnsupportedMediaType, detail),
+        BodyError::Corrupt(_) | BodyError::Incomplete => Problem::bad_request(detail),
+        BodyError::Busy => Problem::unavailable(detail).retry_after(RETRY_AFTER),
     }
 }
 

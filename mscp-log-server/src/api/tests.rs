@@ -6,7 +6,7 @@ use super::*;
 use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::config::Config;
 use crate::ingest::push::Push;
-use crate::ingest::testing::push_with;
+use crate::ingest::testing::{Memory, push_with};
 
 /// What lies behind the door, without regions, but with the dead letters of one
 /// that is called `x`.
@@ -28,7 +28,9 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
         none,
         BTreeMap::new(),
     );
+    let collect = Collect::open(&Config::default(), Arc::new(Memory::default()));
     Arc::new(App {
+        collect: Arc::new(collect.unwrap()),
         backups: Arc::new(backups.unwrap()),
         regions: BTreeMap::new(),
         letters: BTreeMap::from([(region.to_owned(), letters)]),

@@ -47,6 +47,9 @@ enum Change {
     To(Place),
     /// The file is gone.
     Forget(Key),
+    /// Every file that was there at this time, in microseconds since the
+    /// epoch, is among the positions.
+    Scanned(i64),
 }
 
 impl Item {
@@ -58,11 +61,17 @@ impl Item {
         }
     }
 
-    /// What was passed over held no records that are wanted.
+    /// There are no records before `place` that are wanted. It is kept as a
+    /// chunk is, so that what is handed over with it knows of it.
     pub(super) fn place(place: Place) -> Self {
+        #[derive(Serialize)]
+        struct Alone<'p> {
+            position: &'p Place,
+        }
+        let chunk = serde_json::to_vec(&Alone { position: &place }).map(Bytes::from);
         Self {
             change: Change::To(place),
-            chunk: None,
+            chunk: chunk.ok(),
         }
     }
 
@@ -70,6 +79,14 @@ impl Item {
     pub(super) fn forget(key: Key) -> Self {
         Self {
             change: Change::Forget(key),
+            chunk: None,
+        }
+    }
+
+    /// The folders of log files were looked through at `at_us`.
+    pub(super) fn scanned(at_us: i64) -> Self {
+        Self {
+            change: Change::Scanned(at_us),
             chunk: None,
         }
     }
@@ -91,6 +108,9 @@ impl Item {
 pub struct Positions {
     /// By what the system calls the file.
     pub files: HashMap<Key, FilePosition>,
+    /// Every file that was there at this time, in microseconds since the
+    /// epoch, is in `files`; 0 before the first scan.
+    pub scanned_us: i64,
     /// The cursor of the journal.
     pub journal: Option<String>,
 }
@@ -103,6 +123,7 @@ impl Positions {
             Change::Forget(key) => {
                 self.files.remove(key);
             }
+            Change::Scanned(at_us) => self.scanned_us = *at_us,
         }
     }
 
@@ -128,6 +149,12 @@ impl Positions {
     }
 }
 
+/// Whether what the buffer has is a place alone, without records.
+#[must_use]
+pub fn is_place(chunk: &[u8]) -> bool {
+    chunk.starts_with(b"{\"position\"")
+}
+
 /// The file of positions.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -135,8 +162,8 @@ struct Kept {
     format: u32,
     /// Every append below this number is in it.
     below: u64,
-    /// When it was written, in microseconds since the epoch.
-    kept_us: i64,
+    #[serde(default)]
+    scanned_us: i64,
     journal: Option<String>,
     files: Vec<FilePosition>,
 }
@@ -173,22 +200,12 @@ pub enum KeepError {
     },
 }
 
-/// What was found at a start.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Where the sources go on.
-    pub positions: Positions,
-    /// When that was written last, in microseconds since the epoch; 0 at the
-    /// very first start.
-    pub kept_us: i64,
-}
-
 /// Read the positions in `file`, and those in `buffer` behind them.
 ///
 /// # Errors
 /// When either cannot be read. Positions that cannot be read are no reason to
 /// begin anew: everything would be read twice.
-pub fn recover(file: &Path, buffer: &DiskBuffer) -> Result<Found, KeepError> {
+pub fn recover(file: &Path, buffer: &DiskBuffer) -> Result<Positions, KeepError> {
     let io_error = |source| KeepError::Io {
         path: file.to_owned(),
         source,
@@ -204,7 +221,7 @@ pub fn recover(file: &Path, buffer: &DiskBuffer) -> Result<Found, KeepError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io_error(error)),
     };
-    let mut found = Found::default();
+    let mut positions = Positions::default();
     let mut below = 0;
     if let Some(kept) = kept {
         if kept.format > FORMAT {
@@ -213,28 +230,28 @@ pub fn recover(file: &Path, buffer: &DiskBuffer) -> Result<Found, KeepError> {
                 found: kept.format,
             });
         }
-        found.kept_us = kept.kept_us;
-        found.positions.journal = kept.journal;
+        positions.scanned_us = kept.scanned_us;
+        positions.journal = kept.journal;
         let files = kept.files.into_iter();
-        found.positions.files = files.map(|position| (position.key, position)).collect();
+        positions.files = files.map(|position| (position.key, position)).collect();
         below = kept.below;
     }
     let apply = |chunks: Vec<Bytes>| {
         for chunk in chunks {
-            found.positions.apply_chunk(&chunk);
+            positions.apply_chunk(&chunk);
         }
     };
     buffer.read_from(below, apply).map_err(io_error)?;
-    Ok(found)
+    Ok(positions)
 }
 
 /// Write the positions: another file, made durable, takes the place of the one
 /// before.
-fn save(file: &Path, positions: &Positions, below: u64, now_us: i64) -> io::Result<()> {
+fn save(file: &Path, positions: &Positions, below: u64) -> io::Result<()> {
     let kept = Kept {
         format: FORMAT,
         below,
-        kept_us: now_us,
+        scanned_us: positions.scanned_us,
         journal: positions.journal.clone(),
         files: positions.files.values().cloned().collect(),
     };
@@ -408,7 +425,7 @@ impl Keeper {
         let below = self.buffer.end();
         let (file, positions) = (self.file.clone(), std::mem::take(&mut self.positions));
         let written = tokio::task::spawn_blocking(move || {
-            let written = save(&file, &positions, below, crate::clock::now_us());
+            let written = save(&file, &positions, below);
             (positions, written)
         });
         let written = match written.await {
@@ -475,7 +492,7 @@ mod tests {
             self.folder.path().join("positions.json")
         }
 
-        fn found(&self) -> Found {
+        fn found(&self) -> Positions {
             recover(&self.file(), &self.buffer).unwrap()
         }
 
@@ -487,7 +504,7 @@ mod tests {
                 least: never,
                 longest_pause: Duration::from_millis(1),
             };
-            let positions = self.found().positions;
+            let positions = self.found();
             Keeper::new(self.file(), Arc::clone(&self.buffer), positions, pace)
         }
     }
@@ -519,9 +536,8 @@ mod tests {
         let (keeper, _) = agent.keeper();
         handed(&agent, keeper, vec![records(1, 30)], false).await;
         let found = agent.found();
-        assert_eq!(found.positions.files.len(), 2);
-        assert_eq!(found.positions.files[&position(1, 0).key].offset, 30);
-        assert!(found.kept_us > 0);
+        assert_eq!(found.files.len(), 2);
+        assert_eq!(found.files[&position(1, 0).key].offset, 30);
     }
 
     #[tokio::test]
@@ -533,10 +549,12 @@ mod tests {
             records(2, 10),
             Item::place(Place::Journal("s=1".to_owned())),
             Item::forget(position(2, 0).key),
+            Item::scanned(77),
         ];
         handed(&agent, keeper, items, true).await;
-        let found = agent.found().positions;
+        let found = agent.found();
         assert_eq!(found.journal.as_deref(), Some("s=1"));
+        assert_eq!(found.scanned_us, 77);
         assert_eq!(found.files.len(), 1);
         assert_eq!(*keeping.saved.borrow(), agent.buffer.end());
     }
@@ -599,7 +617,7 @@ mod tests {
             recover(&agent.file(), &agent.buffer),
             Err(KeepError::Form { .. })
         ));
-        let newer = serde_json::json!({"format": 2, "below": 0, "kept_us": 0, "journal": null, "files": []});
+        let newer = serde_json::json!({"format": 2, "below": 0, "journal": null, "files": []});
         fs::write(agent.file(), newer.to_string()).unwrap();
         let refused = recover(&agent.file(), &agent.buffer).unwrap_err();
         assert!(

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use mscp_log_core::applog::Volume;
 use mscp_log_core::clean::chunk::{self, Head, Pod};
-use mscp_log_core::clean::journal::Entry;
 use mscp_log_core::{applog, container};
 use uuid::Uuid;
 
@@ -97,11 +96,10 @@ impl Machine {
         }
     }
 
-    /// The uid of the pod that an entry of the journal is of.
-    pub(super) fn pod_of_entry(&self, entry: &Entry<'_>) -> Option<String> {
-        let name = entry.container_name.as_deref()?;
-        let host = entry.hostname.as_deref().unwrap_or(&self.host);
-        Some(container::docker(name, host)?.uuid.to_owned())
+    /// The uid of the pod that docker's name of a container tells.
+    pub(super) fn pod_of(&self, container_name: &str, host: Option<&str>) -> Option<String> {
+        let host = host.unwrap_or(&self.host);
+        Some(container::docker(container_name, host)?.uuid.to_owned())
     }
 
     /// What is known of a pod; `None` where nothing is.
@@ -163,6 +161,17 @@ impl Machine {
         let mut volumes = names.iter().filter_map(|name| name.parse::<Volume>().ok());
         volumes.next().map(|volume| volume.service())
     }
+}
+
+/// What the system calls this machine.
+#[must_use]
+pub fn name() -> Option<String> {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let names = files
+        .into_iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    let mut names = names.map(|name| name.trim().to_owned());
+    names.find(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! are not known are errors; every error names its key, and all are told at
 //! once. [`reference()`] is the page of all keys.
 
+mod collect;
 mod key;
 mod read;
 mod reference;
@@ -18,6 +19,7 @@ use mscp_log_core::clean::Redaction;
 use mscp_log_core::index::Beats;
 use toml::Value;
 
+pub use collect::{Collect, Gateway};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
 pub use value::{Network, Secret};
@@ -288,6 +290,8 @@ pub struct Config {
     pub search: Search,
     /// OpenTelemetry logs.
     pub otlp: Otlp,
+    /// What the agent of this node does.
+    pub collect: Collect,
     /// Cleaning.
     pub clean: Clean,
     /// What the embedded store says it is.
@@ -396,6 +400,7 @@ impl Config {
             otlp: Otlp {
                 enabled: reader.read("otlp.enabled", switch),
             },
+            collect: collect::read(reader),
             clean: Clean {
                 beats: reader.read("clean.beats", beats),
                 redact: reader.read("clean.redact", redactions),

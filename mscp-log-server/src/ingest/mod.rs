@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod bulk;
+pub mod collect;
 pub mod otlp;
 pub mod push;
 mod rate;

@@ -22,9 +22,11 @@ use crate::backup::Backups;
 use crate::buffer::dead_letters::{self, DeadLetters};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
 use crate::buffer::{AppendError, Buffer};
+use crate::collect::AgentError;
 use crate::config::{self, Config, StoreKind};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
+use crate::ingest::collect::Collect;
 use crate::ingest::push::Push;
 use crate::query::{Region, Sealing};
 use crate::ship::{self, HeldBack};
@@ -60,6 +62,9 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// The agent cannot be started.
+    #[error("collecting: {0}")]
+    Agent(#[from] AgentError),
     /// An address cannot be listened on.
     #[error("{key} {address}: {error}")]
     Listen {
@@ -158,6 +163,12 @@ impl Node {
             reason: error.to_string(),
         })?;
 
+        let collect = Collect::open(&config, Arc::clone(&buffer) as Arc<dyn Buffer>);
+        let collect = Arc::new(collect.ok_or_else(|| NodeError::Setting {
+            key: "push.region",
+            reason: format!("there is no region {:?}", config.push.region),
+        })?);
+
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
         let mut workers = JoinSet::new();
         let mut listeners = JoinSet::new();
@@ -173,12 +184,20 @@ impl Node {
             workers.spawn(async move { identity.run(stopping).await });
         }
 
+        let agent = if config.collect.is_on() {
+            let data = data.path();
+            crate::collect::start(&config.collect, data, &collect, &mut workers, &stopping)?
+        } else {
+            crate::collect::Notes::default()
+        };
+
         let tls = tls_files(&config.http);
         let health = health(&buffer, &identity, &letters)?
             .noting(
                 "shipping",
                 told(move || held.reason().map(|reason| (*reason).clone())),
             )
+            .noting("collect", told(move || agent.trouble()))
             .noting("store", told(move || troubles(&clusters)));
         let health = Arc::new(health);
         if let Some(wanted) = config.http.metrics_listen {
@@ -218,6 +237,7 @@ impl Node {
             backups: Arc::new(backups),
             regions: regions.collect(),
             letters,
+            collect,
             ways: Ways {
                 push: Arc::new(push),
                 otlp: config.otlp.enabled,

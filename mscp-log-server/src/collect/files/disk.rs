@@ -280,6 +280,7 @@ fn stat(metadata: &Metadata) -> Stat {
         },
         size: metadata.size(),
         modified_us: metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1_000,
+        linked: metadata.nlink() > 0,
         birth_us: birth.and_then(|time| i64::try_from(time.as_micros()).ok()),
     }
 }

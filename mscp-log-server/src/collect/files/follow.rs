@@ -52,11 +52,35 @@ pub struct FilePosition {
     pub offset: u64,
     /// A hash of the up to [`PRINT_BYTES`] bytes before it.
     pub print: u64,
+    /// Its beginning, as far as it was read.
+    #[serde(default)]
+    pub head: Beginning,
+    /// The beginning that it had before it was truncated.
+    #[serde(default)]
+    pub before: Beginning,
     /// Whether the rest of a line that is too long stands there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skipping: bool,
     /// How long the file was when it was looked at last.
     pub size: u64,
+}
+
+/// The beginning of a file's content: up to [`PRINT_BYTES`], and a hash of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their hash.
+    pub print: u64,
+}
+
+impl Beginning {
+    /// Whether `content` begins in the same way.
+    pub(super) fn begins(&self, content: &[u8]) -> bool {
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        let begin = content.get(..bytes).filter(|begin| !begin.is_empty());
+        begin.is_some_and(|begin| print(begin) == self.print)
+    }
 }
 
 #[expect(
@@ -154,8 +178,16 @@ impl Follow {
             }
             return Seen::Nothing;
         }
-        self.position.offset += taken as u64;
         let end = known + taken;
+        if self.position.head.bytes == self.position.offset {
+            // The look begins where the file does.
+            let bytes = end.min(PRINT_BYTES as usize);
+            self.position.head = Beginning {
+                bytes: bytes as u64,
+                print: print(&look.data[..bytes]),
+            };
+        }
+        self.position.offset += taken as u64;
         let from = end.saturating_sub(PRINT_BYTES as usize);
         self.position.print = print(&look.data[from..end]);
         self.want = TURN_BYTES;
@@ -165,6 +197,9 @@ impl Follow {
     /// Another file with the same name for the system, or the same one cut.
     fn restart(&mut self, size: u64) {
         self.position.generation += 1;
+        if self.position.head.bytes > 0 {
+            self.position.before = std::mem::take(&mut self.position.head);
+        }
         self.position.offset = 0;
         self.position.print = print(&[]);
         self.position.skipping = false;

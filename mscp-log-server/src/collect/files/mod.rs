@@ -73,7 +73,8 @@ impl Heads for Arc<Machine> {
     }
 }
 
-/// Follow files from `positions` (kept at `kept_us`) on, on a thread of its
+/// Follow files from `positions` on (those of every file that was there
+/// at `scanned_us`), on a thread of its
 /// own, until `stop` or until nobody takes what is read.
 ///
 /// # Errors
@@ -82,7 +83,7 @@ pub fn start(
     files: Files,
     machine: Arc<Machine>,
     positions: Vec<FilePosition>,
-    kept_us: i64,
+    scanned_us: i64,
     items: mpsc::Sender<Vec<Item>>,
     stop: CancellationToken,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
@@ -93,14 +94,14 @@ pub fn start(
     };
     let readings = (files.container.clone(), files.file.clone());
     let system = System::new(files.patterns.clone());
-    let first = kept_us == 0 && positions.is_empty();
+    let first = scanned_us == 0 && positions.is_empty();
     let reader = Reader::new(
         system,
         readings,
         limits,
         Box::new(machine),
         positions,
-        kept_us,
+        scanned_us,
     );
     let follow = move || run(reader, &files, first, &items, &stop);
     std::thread::Builder::new()

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use super::follow::Key;
 use super::lines::Joining;
 use super::reader::{Disk, Found, Heads, Limits, Reader, Reading, Scan, Stat};
-use crate::collect::keep::{Item, Positions};
+use crate::collect::keep::{Item, Positions, is_place};
 
 const NAMES: [&str; 3] = ["/d/a.log", "/d/b.log", "/d/c.log"];
 
@@ -231,6 +231,7 @@ impl World {
             },
             size: file.content.len() as u64,
             modified_us: file.modified_us,
+            linked: file.links > 0,
             birth_us: self.births.then_some(file.birth_us),
         }
     }
@@ -316,7 +317,7 @@ impl Heads for Node1 {
 
 const QUIET_US: i64 = 5_000_000;
 
-fn agent(model: &Model, positions: &Positions, kept_us: i64) -> Reader<Model> {
+fn agent(model: &Model, positions: &Positions) -> Reader<Model> {
     let reading = Reading {
         joining: Joining {
             container: false,
@@ -331,6 +332,7 @@ fn agent(model: &Model, positions: &Positions, kept_us: i64) -> Reader<Model> {
         files: 100,
         quiet_us: QUIET_US,
     };
+    let scanned_us = positions.scanned_us;
     let positions = positions.files.values().cloned().collect();
     Reader::new(
         model.clone(),
@@ -338,7 +340,7 @@ fn agent(model: &Model, positions: &Positions, kept_us: i64) -> Reader<Model> {
         limits,
         Box::new(Node1),
         positions,
-        kept_us,
+        scanned_us,
     )
 }
 
@@ -346,9 +348,11 @@ fn agent(model: &Model, positions: &Positions, kept_us: i64) -> Reader<Model> {
 struct Run {
     world: Rc<RefCell<World>>,
     reader: Option<Reader<Model>>,
-    handed: VecDeque<Item>,
+    handed: VecDeque<Vec<Item>>,
+    /// As far as it was kept.
     positions: Positions,
-    saved_us: i64,
+    /// The same, as it would be found after a crash.
+    durable: Positions,
     /// By identity: the line.
     records: HashMap<(u64, u64, u64), u64>,
     order: Vec<u64>,
@@ -369,19 +373,21 @@ impl Run {
             world,
             handed: VecDeque::new(),
             positions: Positions::default(),
-            saved_us: 0,
+            durable: Positions::default(),
             records: HashMap::new(),
             order: Vec::new(),
         };
         run.start();
         run.step(&Op::Scan);
+        run.step(&Op::Keep(100));
         run.step(&Op::Save);
         run
     }
 
     fn start(&mut self) {
         let model = Model(Rc::clone(&self.world));
-        self.reader = Some(agent(&model, &self.positions, self.saved_us));
+        self.positions = self.durable.clone();
+        self.reader = Some(agent(&model, &self.durable));
     }
 
     fn now(&self) -> i64 {
@@ -410,7 +416,7 @@ impl Run {
                     self.keep();
                 }
             }
-            Op::Save => self.saved_us = now_us,
+            Op::Save => self.durable = self.positions.clone(),
             Op::Wait => {
                 self.world.borrow_mut().now_us += QUIET_US;
                 let now_us = self.now();
@@ -431,31 +437,39 @@ impl Run {
             }
             other => self.world.borrow_mut().apply(other),
         }
-        self.handed.extend(out);
+        self.handed.push_back(out);
     }
 
+    /// Append what was handed over together.
     fn keep(&mut self) {
-        let Some(item) = self.handed.pop_front() else {
-            return;
-        };
-        if let Some(chunk) = item.chunk() {
-            for raw in Chunk::parse(chunk).unwrap().raws() {
-                let Raw::File {
-                    message, position, ..
-                } = raw
-                else {
-                    panic!("a line of a file");
-                };
-                let line: u64 = message.split(' ').next().unwrap().parse().unwrap();
-                let id = (position.inode, position.generation, position.offset);
-                match self.records.insert(id, line) {
-                    None => self.order.push(line),
-                    Some(before) => assert_eq!(before, line, "one identity, two lines: {id:?}"),
+        for item in self.handed.pop_front().unwrap_or_default() {
+            if let Some(chunk) = item.chunk() {
+                // Its place is in the same append.
+                self.durable.apply(&item);
+                if !is_place(chunk) {
+                    self.keep_records(chunk);
                 }
-                self.world.borrow_mut().kept.insert(line);
             }
+            self.positions.apply(&item);
         }
-        self.positions.apply(&item);
+    }
+
+    fn keep_records(&mut self, chunk: &[u8]) {
+        for raw in Chunk::parse(chunk).unwrap().raws() {
+            let Raw::File {
+                message, position, ..
+            } = raw
+            else {
+                panic!("a line of a file");
+            };
+            let line: u64 = message.split(' ').next().unwrap().parse().unwrap();
+            let id = (position.inode, position.generation, position.offset);
+            match self.records.insert(id, line) {
+                None => self.order.push(line),
+                Some(before) => assert_eq!(before, line, "one identity, two lines: {id:?}"),
+            }
+            self.world.borrow_mut().kept.insert(line);
+        }
     }
 
     fn end(&mut self) {

@@ -8,7 +8,7 @@ use std::io;
 use encoding_rs::Encoding;
 use mscp_log_core::clean::chunk::{self, FileKind, Head, Writer};
 
-use super::follow::{FilePosition, Follow, Key, Look, Seen, print};
+use super::follow::{Beginning, FilePosition, Follow, Key, Look, PRINT_BYTES, Seen, print};
 use super::lines::{Joining, TimeFormat};
 use crate::collect::keep::{Item, Place};
 
@@ -19,6 +19,8 @@ pub(super) struct Stat {
     pub(super) size: u64,
     /// In microseconds since the epoch.
     pub(super) modified_us: i64,
+    /// Whether it has a name.
+    pub(super) linked: bool,
     /// Where the file system keeps it.
     pub(super) birth_us: Option<i64>,
 }
@@ -145,6 +147,8 @@ pub(super) struct Reader<D: Disk> {
     scanned_us: i64,
     buffer: Vec<u8>,
     counts: [Counts; 2],
+    /// Whether files were begun since the last scan.
+    begun: bool,
     /// Every file by where it was found last.
     places: HashMap<String, Key>,
 }
@@ -166,15 +170,15 @@ pub(super) trait Heads: Send {
 }
 
 impl<D: Disk> Reader<D> {
-    /// Go on at `positions`, which were kept at `kept_us` (microseconds since
-    /// the epoch).
+    /// Go on at `positions`, which are those of every file that was there at
+    /// `scanned_us` (microseconds since the epoch; 0: at no time).
     pub(super) fn new(
         disk: D,
         readings: (Reading, Reading),
         limits: Limits,
         heads: Box<dyn Heads>,
         positions: Vec<FilePosition>,
-        kept_us: i64,
+        scanned_us: i64,
     ) -> Self {
         let mut at: HashMap<String, (u64, Key)> = HashMap::new();
         let mut files = BTreeMap::new();
@@ -191,7 +195,7 @@ impl<D: Disk> Reader<D> {
                 handle: None,
                 used: 0,
                 queued: false,
-                changed_us: kept_us,
+                changed_us: scanned_us,
                 modified_us: 0,
                 read_to: 0,
                 flushed: false,
@@ -214,9 +218,10 @@ impl<D: Disk> Reader<D> {
             heads,
             open: 0,
             looks: 0,
-            scanned_us: kept_us,
+            scanned_us,
             buffer: Vec::new(),
             counts: [Counts::default(); 2],
+            begun: false,
             places: HashMap::new(),
         }
     }
@@ -267,7 +272,7 @@ impl<D: Disk> Reader<D> {
             self.found(found, now_us, at_end, out);
         }
         for found in scan.found.iter().filter(|found| found.rotated) {
-            if self.files.contains_key(&found.stat.key) {
+            if self.is_known(found) {
                 self.found(found, now_us, at_end, out);
                 continue;
             }
@@ -285,7 +290,7 @@ impl<D: Disk> Reader<D> {
                 Some(Some(born)) => found.stat.birth_us.is_some_and(|this| this > born),
                 _ => since_scan,
             };
-            if new {
+            if new && !self.is_copy(found) {
                 self.found(found, now_us, false, out);
             }
         }
@@ -294,6 +299,7 @@ impl<D: Disk> Reader<D> {
             self.at.entry(place).or_insert(key);
         }
         self.at.retain(|_, key| self.files.contains_key(key));
+        let known = out.len();
         if scan.incomplete {
             for tracked in self.files.values_mut() {
                 tracked.missing = tracked.missing.min(MISSING - 1);
@@ -301,6 +307,10 @@ impl<D: Disk> Reader<D> {
         } else {
             self.gone(out);
         }
+        if self.begun || out.len() > known || self.scanned_us == 0 {
+            out.push(Item::scanned(now_us));
+        }
+        self.begun = false;
         self.scanned_us = now_us;
         let places = self.files.iter();
         self.places = places
@@ -321,16 +331,12 @@ impl<D: Disk> Reader<D> {
         if !self.files.contains_key(&key) && !found.rotated {
             self.take_over(found);
         }
-        if let Some(tracked) = self.files.get(&key) {
-            let known = tracked.follow.position.birth_us;
-            let other = known.zip(found.stat.birth_us).is_some_and(|(a, b)| a != b);
-            if other && tracked.handle.is_none() {
-                // The inode has another file now.
-                self.forget(key, out);
-            }
+        if self.files.contains_key(&key) && !self.is_known(found) {
+            // The inode has another file now.
+            self.forget(key, out);
         }
         let Some(tracked) = self.files.get_mut(&key) else {
-            self.begin(found, now_us, at_end);
+            self.begin(found, now_us, at_end, out);
             return;
         };
         tracked.missing = 0;
@@ -342,6 +348,31 @@ impl<D: Disk> Reader<D> {
         tracked.modified_us = found.stat.modified_us;
         if new {
             self.mark(key, now_us);
+        }
+    }
+
+    /// Whether a file is one that is followed, and not another one whose inode
+    /// has the same number.
+    fn is_known(&mut self, found: &Found) -> bool {
+        let Some(tracked) = self.files.get(&found.stat.key) else {
+            return false;
+        };
+        let position = &tracked.follow.position;
+        if tracked.handle.is_some() {
+            // An inode that is open is not used again.
+            return true;
+        }
+        match (position.birth_us, found.stat.birth_us) {
+            (Some(known), Some(this)) => known == this,
+            _ if position.path == found.path => true,
+            _ => {
+                // Under another name: what was read of it must be there.
+                let (offset, known) = (position.offset, position.print);
+                offset > 0
+                    && self
+                        .print_before(found, offset)
+                        .is_some_and(|(print, _)| print == known)
+            }
         }
     }
 
@@ -368,7 +399,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Follow a file that is not known.
-    fn begin(&mut self, found: &Found, now_us: i64, at_end: bool) {
+    fn begin(&mut self, found: &Found, now_us: i64, at_end: bool, out: &mut Vec<Item>) {
         if self.files.len() >= self.limits.files {
             self.counts[of(found.kind)].files_refused += 1;
             return;
@@ -385,6 +416,8 @@ impl<D: Disk> Reader<D> {
             generation: u64::try_from(begun).unwrap_or_default(),
             offset,
             print: print(&[]),
+            head: Beginning::default(),
+            before: Beginning::default(),
             skipping: false,
             size: found.stat.size,
         };
@@ -400,6 +433,9 @@ impl<D: Disk> Reader<D> {
                 None => return,
             }
         }
+        // Known from now on, though nothing was read of it yet.
+        out.push(Item::place(Place::File(position.clone())));
+        self.begun = true;
         let tracked = Tracked {
             follow: Follow::new(position),
             at: found.at.clone(),
@@ -416,10 +452,26 @@ impl<D: Disk> Reader<D> {
         self.mark(found.stat.key, now_us);
     }
 
+    /// Whether a file begins as one does, or did, that is followed under its name.
+    fn is_copy(&mut self, found: &Found) -> bool {
+        let begin = self.disk.open(&found.at).and_then(|handle| {
+            let mut begin = vec![0; PRINT_BYTES as usize];
+            let read = self.disk.read(&handle, 0, &mut begin)?;
+            begin.truncate(read);
+            Ok(begin)
+        });
+        // What cannot be read now is not begun; a scan that can read it is
+        // late, but a record is not doubled.
+        let Ok(begin) = begin else { return true };
+        let of_name = self.files.values().map(|tracked| &tracked.follow.position);
+        let mut of_name = of_name.filter(|position| position.path == found.path);
+        of_name.any(|position| position.head.begins(&begin) || position.before.begins(&begin))
+    }
+
     fn print_before(&mut self, found: &Found, offset: u64) -> Option<(u64, D::Handle)> {
         let handle = self.disk.open(&found.at).ok()?;
         let stat = self.disk.stat(&handle).ok()?;
-        let before = offset.min(super::follow::PRINT_BYTES);
+        let before = offset.min(PRINT_BYTES);
         let mut bytes = vec![0; usize::try_from(before).ok()?];
         let read = self.disk.read(&handle, offset - before, &mut bytes).ok()?;
         (stat.key == found.stat.key && read == bytes.len()).then(|| (print(&bytes), handle))
@@ -560,17 +612,29 @@ impl<D: Disk> Reader<D> {
         }
     }
 
-    /// Close the file that was not looked at for the longest time. What is
-    /// gone stays open: nobody could open it again.
+    /// Close the file that was not looked at for the longest time. What has
+    /// no name stays open: nobody could open it again.
     fn close_oldest(&mut self) {
-        let oldest = self
-            .files
-            .values_mut()
-            .filter(|tracked| tracked.handle.is_some() && tracked.missing == 0)
-            .min_by_key(|tracked| tracked.used);
-        if let Some(tracked) = oldest {
-            tracked.handle = None;
-            self.open -= 1;
+        loop {
+            let open = self
+                .files
+                .iter()
+                .filter(|(_, tracked)| tracked.handle.is_some() && tracked.missing < MISSING);
+            let Some((key, _)) = open.min_by_key(|(_, tracked)| tracked.used) else {
+                return;
+            };
+            let key = *key;
+            let Some(tracked) = self.files.get_mut(&key) else {
+                return;
+            };
+            let stat = tracked.handle.as_ref().map(|handle| self.disk.stat(handle));
+            if !matches!(stat, Some(Ok(stat)) if !stat.linked) {
+                tracked.handle = None;
+                self.open -= 1;
+                return;
+            }
+            tracked.missing = MISSING;
+            self.queue(key);
         }
     }
 
