@@ -5,8 +5,10 @@
 pub mod conformance;
 pub mod differential;
 pub mod engine;
+pub mod forward;
 pub mod generate;
 pub mod kill;
+pub mod ledger;
 pub mod process;
 pub mod proxy;
 pub mod target;

@@ -4,6 +4,7 @@
 
 mod backup;
 mod cluster;
+mod collect;
 mod kill;
 mod lifecycle;
 mod passthrough;

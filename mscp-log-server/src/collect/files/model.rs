@@ -97,6 +97,8 @@ struct World {
     /// What happens between the questions of the reader: after so many more.
     between: VecDeque<(usize, Op)>,
     questions: usize,
+    /// Above every number that was used.
+    used: u64,
 }
 
 impl World {
@@ -133,7 +135,11 @@ impl World {
         self.files
             .retain(|file| file.borrow().links > 0 || Rc::strong_count(file) > 1);
         let used: HashSet<u64> = self.files.iter().map(|file| file.borrow().number).collect();
-        let number = (1..).find(|number| !used.contains(number)).unwrap();
+        // Without births a number that is used again can be told by content
+        // only, which is not always enough: there it is not promised.
+        let first = if self.births { 1 } else { self.used };
+        let number = (first..).find(|number| !used.contains(number)).unwrap();
+        self.used = self.used.max(number + 1);
         let now_us = self.tick();
         let file = Rc::new(RefCell::new(Inode {
             number,
@@ -364,6 +370,7 @@ impl Run {
             births,
             now_us: 1_000_000_000,
             between,
+            used: 1,
             ..World::default()
         };
         NAMES.iter().for_each(|name| world.create(name));

@@ -282,13 +282,20 @@ impl<D: Disk> Reader<D> {
             // nothing was followed there, nothing of it was read, and what was
             // made since the last scan is new.
             let place = found.target.as_ref().unwrap_or(&found.path);
+            let made = found.stat.birth_us.unwrap_or(found.stat.modified_us);
+            let since_scan = self.scanned_us > 0 && made >= self.scanned_us;
             let of = before.get(place).and_then(|key| self.files.get(key));
-            let since_scan = found.stat.birth_us.unwrap_or(found.stat.modified_us);
-            let since_scan = self.scanned_us > 0 && since_scan >= self.scanned_us;
-            let new = match of.map(|tracked| tracked.follow.position.birth_us) {
-                Some(_) if self.at.get(place) == before.get(place) => false,
-                Some(Some(born)) => found.stat.birth_us.is_some_and(|this| this > born),
-                _ => since_scan,
+            let new = match of.map(|tracked| &tracked.follow.position) {
+                None => since_scan,
+                Some(position) => match (position.birth_us, found.stat.birth_us) {
+                    (Some(of), Some(this)) => self.at.get(place) != before.get(place) && this > of,
+                    _ => {
+                        let position = position.clone();
+                        since_scan
+                            && !(self.at.get(place) == before.get(place)
+                                && self.stands(place, &position))
+                    }
+                },
             };
             if new && !self.is_copy(found) {
                 self.found(found, now_us, false, out);
@@ -367,11 +374,8 @@ impl<D: Disk> Reader<D> {
             _ if position.path == found.path => true,
             _ => {
                 // Under another name: what was read of it must be there.
-                let (offset, known) = (position.offset, position.print);
-                offset > 0
-                    && self
-                        .print_before(found, offset)
-                        .is_some_and(|(print, _)| print == known)
+                let position = position.clone();
+                self.stands(&found.at, &position)
             }
         }
     }
@@ -424,7 +428,7 @@ impl<D: Disk> Reader<D> {
         let mut handle = None;
         if offset > 0 {
             // The position needs what stands before it.
-            match self.print_before(found, offset) {
+            match self.print_before(&found.at, found.stat.key, offset) {
                 Some((print, opened)) => {
                     position.print = print;
                     handle = Some(opened);
@@ -452,6 +456,12 @@ impl<D: Disk> Reader<D> {
         self.mark(found.stat.key, now_us);
     }
 
+    /// Whether what was read last of a file is where it was.
+    fn stands(&mut self, path: &str, position: &FilePosition) -> bool {
+        let print = self.print_before(path, position.key, position.offset);
+        position.offset > 0 && print.is_some_and(|(print, _)| print == position.print)
+    }
+
     /// Whether a file begins as one does, or did, that is followed under its name.
     fn is_copy(&mut self, found: &Found) -> bool {
         let begin = self.disk.open(&found.at).and_then(|handle| {
@@ -468,13 +478,15 @@ impl<D: Disk> Reader<D> {
         of_name.any(|position| position.head.begins(&begin) || position.before.begins(&begin))
     }
 
-    fn print_before(&mut self, found: &Found, offset: u64) -> Option<(u64, D::Handle)> {
-        let handle = self.disk.open(&found.at).ok()?;
+    /// A hash of what stands before `offset` in the file at `path`, if it is
+    /// the one that has this key.
+    fn print_before(&mut self, path: &str, key: Key, offset: u64) -> Option<(u64, D::Handle)> {
+        let handle = self.disk.open(path).ok()?;
         let stat = self.disk.stat(&handle).ok()?;
         let before = offset.min(PRINT_BYTES);
         let mut bytes = vec![0; usize::try_from(before).ok()?];
         let read = self.disk.read(&handle, offset - before, &mut bytes).ok()?;
-        (stat.key == found.stat.key && read == bytes.len()).then(|| (print(&bytes), handle))
+        (stat.key == key && read == bytes.len()).then(|| (print(&bytes), handle))
     }
 
     /// Forget what no scan finds any more, but for what is open: it is read
