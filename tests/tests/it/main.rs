@@ -5,6 +5,7 @@
 mod backup;
 mod cluster;
 mod collect;
+mod dead_letters;
 mod kill;
 mod lifecycle;
 mod passthrough;
