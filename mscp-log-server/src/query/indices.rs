@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_has_only_so_many_names_and_turns() {
+        let names = |count: usize| vec!["a".to_owned(); count].join(",");
+        assert!(filter(&[names(MAX_NAMES)]).is_ok());
+        let found = filter(&[names(MAX_NAMES + 1)]);
+        assert!(matches!(found, Err(Fault::Invalid(_))), "{found:?}");
+        let turns = |count: usize| "a*,-a,".repeat(count / 2);
+        assert!(filter(&[turns(MAX_TURNS)]).is_ok());
+        let found = filter(&[turns(MAX_TURNS + 2)]);
+        assert!(matches!(found, Err(Fault::Invalid(_))), "{found:?}");
+    }
+
+    #[test]
     fn expressions_that_only_the_store_can_resolve_are_forbidden() {
         for name in [
             "<logstash-{now}>",

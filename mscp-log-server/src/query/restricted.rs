@@ -369,7 +369,6 @@ impl Region {
         Ok(unpacked.into())
     }
 
-    /// Ask the store, and write its answer again.
     /// `GET /`: of the store only its product and version, which clients go by.
     /// Names of nodes and clusters are constants.
     async fn handshake(&self) -> Response<Body> {
@@ -396,6 +395,7 @@ impl Region {
         }
     }
 
+    /// Ask the store, and write its answer again.
     pub(super) async fn ask_store(
         &self,
         path: &str,

@@ -195,6 +195,29 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_good_whatever_the_order_of_the_rules_and_of_no_other_version() {
+        let (Visible::Restricted(shop), Visible::Restricted(bank)) = (of("shop"), of("bank"))
+        else {
+            panic!("made restricted above");
+        };
+        let both = Visible::Restricted([shop.clone(), bank.clone()].concat());
+        let turned = Visible::Restricted([bank, shop].concat());
+        let holder = |visible| Holder {
+            region: "local",
+            subject: "someone",
+            visible,
+        };
+        let sealing = Sealing::new(b"secret");
+        let id = sealing.seal(&holder(&both), Kind::Scroll, &cursor(1));
+        let id = id.unwrap();
+        let open = |id: &str| sealing.open(&holder(&turned), Kind::Scroll, id);
+        assert_eq!(open(&id), Some(cursor(1)));
+        let mut bytes = URL_SAFE_NO_PAD.decode(&id).unwrap();
+        bytes[0] += 1;
+        assert_eq!(open(&URL_SAFE_NO_PAD.encode(bytes)), None);
+    }
+
+    #[test]
     fn the_length_of_an_id_does_not_count_what_is_in_it() {
         let visible = of("shop");
         let holder = Holder {

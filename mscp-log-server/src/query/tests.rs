@@ -146,6 +146,22 @@ async fn a_restricted_search_reaches_the_store_rebuilt() {
             ),
         ),
         (
+            "GET",
+            "/a*/_count",
+            "",
+            "/_count?ignore_unavailable=true&allow_no_indices=true",
+            format!("{{\"query\":{{\"bool\":{{\"filter\":[{RESTRICTION},{named}]}}}}}}"),
+        ),
+        (
+            "GET",
+            "/a*/_search?scroll=1m",
+            "",
+            "/_search?scroll=1m&ignore_unavailable=true&allow_no_indices=true",
+            format!(
+                "{{\"query\":{{\"bool\":{{\"filter\":[{RESTRICTION},{named}]}}}},\"sort\":{ORDER}}}"
+            ),
+        ),
+        (
             "POST",
             "/b/_msearch",
             "{\"index\":[\"a*\"],\"preference\":\"x\",\"ignore_unavailable\":false}\n{}\n",
@@ -295,6 +311,12 @@ async fn what_a_restricted_token_may_not_do_never_reaches_the_store() {
         ("POST", "/_search", r#"{"pit":{"id":"x"}}"#, 404),
         ("POST", "/_search", r#"{"query":{"nonsense":{}}}"#, 400),
         ("POST", "/_count", r#"{"query":{"more_like_this":{}}}"#, 403),
+        ("POST", "/_msearch?q=a", "{}\n{}\n", 400),
+        ("POST", "/_msearch?nonsense=1", "{}\n{}\n", 400),
+        ("GET", "/_field_caps?fields=*&index_filter=a", "", 403),
+        ("GET", "/_field_caps?fields=*&nonsense=1", "", 400),
+        ("GET", "/other:a/_field_caps?fields=*", "", 403),
+        ("GET", "/other:a/_mapping", "", 403),
         (
             "POST",
             "/_field_caps?fields=*",
@@ -332,6 +354,10 @@ async fn faults_of_a_search_are_found_before_the_store_is_asked() {
         said.contains("No mapping found for [no.such.field]"),
         "{said}"
     );
+    let faulty_count = r#"{"query":{"range":{"@timestamp":{"gte":"no date"}}}}"#;
+    let asked = ask(shop(), "POST", "/_count", faulty_count);
+    let response = region.answer(asked).await.response.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert!(store.asked.lock().unwrap().is_empty());
 
     let answer = r#"{"took":1,"responses":[{"hits":{"hits":[]}},{"hits":{"hits":[]}}]}"#;
@@ -379,6 +405,13 @@ async fn constants_are_the_same_whatever_the_store_holds() {
     for needed in ["8.19.0", "You Know, for Search", "default"] {
         assert!(shaken.contains(needed), "{shaken}");
     }
+    *store.answer.lock().unwrap() = Some((503, r#"{"name":"node-7"}"#.to_owned()));
+    let response = region.answer(ask(shop(), "GET", "/", "")).await;
+    let response = response.response.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let said: Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!(said["error"]["type"], "exception", "{said}");
+    assert!(!said.to_string().contains("node-7"), "{said}");
 }
 
 #[tokio::test]
@@ -394,6 +427,193 @@ async fn errors_of_the_store_name_nothing_to_a_restricted_token() {
         .unwrap();
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     assert!(!text(response).await.contains("secret"));
+}
+
+/// A region over a store that answers this, and its answer to a request of
+/// someone who may see the shop.
+async fn shown(status: u16, stores: &Value, uri: &str, body: &str) -> (u16, Value) {
+    let (store, region) = over(Memory::default());
+    *store.answer.lock().unwrap() = Some((status, stores.to_string()));
+    let response = region.answer(ask(shop(), "POST", uri, body)).await;
+    let response = response.response.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_str(&text(response).await).unwrap())
+}
+
+#[tokio::test]
+async fn what_a_store_adds_to_an_answer_is_cut_as_the_search_says() {
+    let hit = json!({"_index": "i", "_id": "1", "sort": [1, 2, "x", 77, 78]});
+    let whole = json!({"took": 1, "hits": {
+        "total": {"value": 10_000, "relation": "eq"}, "max_score": 0.0, "hits": [hit]}});
+    let without = json!({"took": 1, "hits": {"max_score": 0.0, "hits": []}});
+    let search = json!({"aggs": {"a": {"value_count": {"field": "pod"}}}});
+
+    let (_, found) = shown(200, &whole, "/_search", &search.to_string()).await;
+    let several = json!({"took": 1, "responses": [whole, without]});
+    let lines = format!("{{}}\n{search}\n{{}}\n{search}\n");
+    let (_, many) = shown(200, &several, "/_msearch", &lines).await;
+    for found in [&found, &many["responses"][0]] {
+        let hits = &found["hits"];
+        assert_eq!(hits["total"], json!({"value": 10_000, "relation": "gte"}));
+        assert_eq!(hits["hits"][0]["sort"], json!([1, 2, "x"]));
+    }
+    if cfg!(feature = "embedded") {
+        let (_, typed) = shown(200, &without, "/_search?typed_keys", &search.to_string()).await;
+        let expected = json!({"value_count#a": {"value": 0}});
+        assert_eq!(typed["aggregations"], expected, "{typed}");
+        let (_, none) = shown(200, &without, "/_search", &search.to_string()).await;
+        for found in [&none, &many["responses"][1]] {
+            assert_eq!(found["aggregations"], json!({"a": {"value": 0}}), "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn aggregations_of_every_search_are_written_in_the_order_of_their_names() {
+    let (store, region) = over(Memory::default());
+    let aggregations =
+        r#"{"z":{"value":1},"y":{"buckets":[{"key":"k","d":{"value":1},"c":{"value":2}}]}}"#;
+    let one = format!(r#"{{"took":1,"hits":{{"hits":[]}},"aggregations":{aggregations}}}"#);
+    let value = |field: &str| json!({"value_count": {"field": field}});
+    let below = json!({"terms": {"field": "pod"}, "aggs": {"c": value("a"), "d": value("b")}});
+    let search = json!({"aggs": {"y": below, "z": value("a")}}).to_string();
+    for (uri, body, answer) in [
+        ("/_search", search.clone(), one.clone()),
+        (
+            "/_msearch",
+            format!("{{}}\n{search}\n"),
+            format!(r#"{{"took":1,"responses":[{one}]}}"#),
+        ),
+    ] {
+        *store.answer.lock().unwrap() = Some((200, answer));
+        let response = region.answer(ask(shop(), "POST", uri, &body)).await;
+        let said = text(response.response.unwrap()).await;
+        let expected = r#""aggregations":{"y":{"buckets":[{"key":"k","c":{"value":2},"d":{"value":1}}]},"z":{"value":1}}"#;
+        assert!(said.contains(expected), "{uri}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_restricted_point_in_time_is_of_all_indices_and_searched_in_those_that_were_named() {
+    let (store, region) = over(Memory::default());
+    let opened = r#"{"id":"raw","_shards":{"total":9,"failed":0},"secret":1}"#;
+    *store.answer.lock().unwrap() = Some((200, opened.to_owned()));
+    let asked = ask(shop(), "POST", "/a*/_pit?keep_alive=1m", "");
+    let said = text(region.answer(asked).await.response.unwrap()).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let shards = json!({"total": 1, "successful": 1, "skipped": 0, "failed": 0});
+    assert_eq!(said, json!({"id": said["id"], "_shards": shards}));
+    assert_ne!(said["id"], "raw");
+    let body = json!({"pit": {"id": said["id"]}}).to_string();
+    let asked = ask(shop(), "POST", "/_search", &body);
+    region.answer(asked).await.response.unwrap();
+    {
+        let asked = store.asked.lock().unwrap();
+        let sent = "/_all/_pit?keep_alive=1m&ignore_unavailable=true&allow_no_indices=true";
+        assert_eq!(asked[0].0.uri, sent);
+        assert_eq!(asked[1].0.uri, "/_search");
+        let (raw, named) = (r#""pit":{"id":"raw"}"#, r#"{"_index":{"value":"a*"}}"#);
+        assert!(
+            asked[1].1.contains(raw) && asked[1].1.contains(named),
+            "{}",
+            asked[1].1
+        );
+    }
+    let error = json!({"error": {"type": "x", "reason": "node-7 is away"}});
+    let (status, said) = shown(503, &error, "/a/_pit?keep_alive=1m", "").await;
+    assert_eq!(status, 503);
+    assert!(!said.to_string().contains("node-7"), "{said}");
+}
+
+#[tokio::test]
+async fn pages_of_a_scroll_are_cut_as_its_search_says_and_behind_the_last_no_store_is_asked() {
+    let (store, region) = over(Memory::default());
+    let page = |hits: Value| json!({"_scroll_id": "raw", "hits": {"hits": hits}}).to_string();
+    let hit = json!([{"_id": "1", "sort": [1, 2, "x", 77]}]);
+    let next = |id: &Value| {
+        let body = json!({"scroll": "1m", "scroll_id": id}).to_string();
+        ask(shop(), "POST", "/_search/scroll", &body)
+    };
+    let mut asked = ask(shop(), "POST", "/_search?scroll=1m", "{}");
+    let mut id = Value::Null;
+    for stores in [hit.clone(), hit, json!([]), json!([])] {
+        *store.answer.lock().unwrap() = Some((200, page(stores.clone())));
+        let said = text(region.answer(asked).await.response.unwrap()).await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let hits = said["hits"]["hits"].as_array().unwrap();
+        assert_eq!(hits.is_empty(), stores == json!([]));
+        for hit in hits {
+            assert_eq!(hit["sort"], json!([1, 2, "x"]));
+        }
+        assert_ne!(said["_scroll_id"], "raw");
+        id = said["_scroll_id"].clone();
+        asked = next(&id);
+    }
+    region.answer(next(&id)).await.response.unwrap();
+    assert_eq!(store.asked.lock().unwrap().len(), 3);
+
+    // Its end is the same whether the store has ended it before or not.
+    let end = json!({ "scroll_id": [id] }).to_string();
+    for (stores, shows) in [(200, 200), (404, 200), (503, 503)] {
+        let text_of_store = r#"{"error":{"type":"x","reason":"node-7"},"num_freed":9}"#;
+        *store.answer.lock().unwrap() = Some((stores, text_of_store.to_owned()));
+        let asked = ask(shop(), "DELETE", "/_search/scroll", &end);
+        let response = region.answer(asked).await.response.unwrap();
+        assert_eq!(response.status().as_u16(), shows);
+        let said: Value = serde_json::from_str(&text(response).await).unwrap();
+        if shows == 200 {
+            assert_eq!(said, json!({"succeeded": true, "num_freed": 1}));
+        } else {
+            assert!(!said.to_string().contains("node-7"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_to_seal_its_id_is_asked_for_unpacked_and_is_no_restricted_read() {
+    for uri in ["/a/_search?scroll=1m", "/a/_pit?keep_alive=1m"] {
+        let (store, region) = over(Memory::default());
+        let opened = json!({"_scroll_id": "raw", "id": "raw"}).to_string();
+        *store.answer.lock().unwrap() = Some((200, opened));
+        let mut asked = ask(Visible::All, "POST", uri, "");
+        asked.searches_all = false;
+        let gzip = HeaderValue::from_static("gzip");
+        asked.headers.insert(header::ACCEPT_ENCODING, gzip);
+        let said = text(region.answer(asked).await.response.unwrap()).await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let (parts, _) = store.asked.lock().unwrap()[0].clone();
+        assert!(
+            !parts.headers.contains_key(header::ACCEPT_ENCODING),
+            "{uri}"
+        );
+        if uri.contains("_pit") {
+            continue;
+        }
+        let next = json!({ "scroll_id": said["_scroll_id"] }).to_string();
+        let mut asked = ask(Visible::All, "POST", "/_search/scroll", &next);
+        asked.searches_all = false;
+        let answered = region.answer(asked).await;
+        assert_eq!(answered.response.unwrap().status(), StatusCode::OK);
+        assert_eq!(answered.read, None);
+    }
+}
+
+#[tokio::test]
+async fn a_reason_is_shown_only_where_the_search_is_at_fault() {
+    let error = json!({"error": {"type": "x", "reason": "it is at fault"}});
+    for (status, shows) in [(400, true), (404, false), (429, false), (500, false)] {
+        let (found, said) = shown(status, &error, "/_search", "{}").await;
+        assert_eq!(found, status);
+        assert_eq!(said.to_string().contains("at fault"), shows, "{said}");
+    }
+    let error = json!({"error": {"type": "x", "reason": "see [index.of-bank]"}});
+    let (_, said) = shown(400, &error, "/_search", "{}").await;
+    assert!(!said.to_string().contains("bank"), "{said}");
+    // Nor is the guess of a name confirmed.
+    let error = json!({"error": {"type": "x", "reason": "text in [logstash-bank]"}});
+    let guess = json!({"query": {"term": {"pod": "logstash-bank"}}}).to_string();
+    let (_, said) = shown(400, &error, "/_search", &guess).await;
+    assert!(!said.to_string().contains("bank"), "{said}");
 }
 
 #[tokio::test]
@@ -503,6 +723,11 @@ async fn bodies_have_limits_and_must_be_json() {
             Err(Refusal::MediaType(_))
         ));
     }
+    let mut asked = ask(Visible::All, "POST", "/_search", "{}");
+    let length = HeaderValue::from_static("1048577");
+    asked.headers.insert(header::CONTENT_LENGTH, length);
+    let refused = region.answer(asked).await.response;
+    assert_eq!(refused.unwrap_err(), Refusal::TooLarge(1_048_576));
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, &vec![b' '; 10_000_000]).unwrap();
     let mut asked = ask(shop(), "POST", "/_search", "");

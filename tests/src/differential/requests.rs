@@ -50,6 +50,9 @@ pub enum Scope {
     Queries,
     /// All that the search endpoints have, and requests that are wrong.
     Everything,
+    /// The same, and what depends on places and scores, which stores need not
+    /// agree on: for one store that is asked twice.
+    Places,
 }
 
 /// Documents that a query matches, by keys of which the last is no document's
@@ -107,19 +110,19 @@ pub fn request(dice: &mut Dice, knows: Knows, scope: Scope, round: &str) -> Requ
                 } else {
                     json!({ "index": format!("logstash-{round}-2026.03.28") })
                 };
-                [header, search(dice, knows)]
+                [header, search(dice, knows, scope)]
             });
             request.body = Body::Lines(searches.into_iter().flatten().collect());
         }
         3 => {
-            request.parameters = parameters(dice);
+            request.parameters = parameters(dice, scope);
             request.body = Body::Json(json!({ "sort": sort(dice, Ends::Always) }));
         }
         4 => {
-            let body = search(dice, knows);
+            let body = search(dice, knows, scope);
             request.body = wrong(dice, body);
         }
-        _ => request.body = Body::Json(search(dice, knows)),
+        _ => request.body = Body::Json(search(dice, knows, scope)),
     }
     if dice.percent(5) {
         let name = dice.pick(&[
@@ -136,7 +139,7 @@ pub fn request(dice: &mut Dice, knows: Knows, scope: Scope, round: &str) -> Requ
     request
 }
 
-fn parameters(dice: &mut Dice) -> Vec<(String, String)> {
+fn parameters(dice: &mut Dice, scope: Scope) -> Vec<(String, String)> {
     let mut found: Vec<(&str, &str)> = Vec::new();
     if dice.percent(60) {
         found.push((
@@ -177,6 +180,16 @@ fn parameters(dice: &mut Dice) -> Vec<(String, String)> {
             found.push((name, dice.pick(values)));
         }
     }
+    if scope == Scope::Places {
+        for (name, values, share) in [
+            ("terminate_after", &["1", "4"][..], 15),
+            ("sort", &["_score", "_doc", "seq:desc,_doc"][..], 15),
+        ] {
+            if dice.percent(share) {
+                found.push((name, dice.pick(values)));
+            }
+        }
+    }
     found
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -184,7 +197,7 @@ fn parameters(dice: &mut Dice) -> Vec<(String, String)> {
 }
 
 /// The body of a search.
-fn search(dice: &mut Dice, knows: Knows) -> Value {
+fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
     let mut body = json!({});
     dice.maybe(85, &mut body, "query", |dice| query(dice, knows, 3));
     let aggregating = dice.percent(45);
@@ -194,6 +207,9 @@ fn search(dice: &mut Dice, knows: Knows) -> Value {
     }
     dice.maybe(8, &mut body, "post_filter", |dice| query(dice, knows, 1));
     dice.maybe(85, &mut body, "sort", |dice| sort(dice, Ends::Often));
+    if scope == Scope::Places {
+        by_place(dice, &mut body);
+    }
     if body.get("size").is_none() {
         dice.maybe(60, &mut body, "size", |dice| json!(dice.below(100)));
     }
@@ -223,6 +239,37 @@ fn search(dice: &mut Dice, knows: Knows) -> Value {
         body["search_after"] = values;
     }
     body
+}
+
+/// Members that speak of places among all documents, and of scores.
+fn by_place(dice: &mut Dice, body: &mut Value) {
+    dice.maybe(8, body, "min_score", |dice| match dice.below(4) {
+        0 => json!(-1),
+        1 => json!(0),
+        2 => json!(0.1),
+        _ => json!(1),
+    });
+    dice.maybe(8, body, "terminate_after", |dice| json!(1 + dice.below(4)));
+    dice.maybe(8, body, "track_scores", |_| json!(true));
+    dice.maybe(
+        3,
+        body,
+        "slice",
+        |dice| json!({ "id": dice.below(2), "max": 2 }),
+    );
+    if dice.percent(25) {
+        let field = dice.pick(&["_score", "_doc"]);
+        let key = if dice.percent(50) {
+            json!(field)
+        } else {
+            json!({ field: dice.pick(&["asc", "desc"]) })
+        };
+        if let Some(Value::Array(keys)) = body.get_mut("sort") {
+            keys.insert(dice.below(keys.len() + 1), key);
+        } else {
+            body["sort"] = json!([key]);
+        }
+    }
 }
 
 fn field_format(dice: &mut Dice, knows: Knows) -> Value {
@@ -357,6 +404,7 @@ fn after(dice: &mut Dice, sort: &Value) -> Value {
                 "seq" | "log.offset" | "no.such.field" => dice.number(),
                 "realtime_us" => json!(dice.time_us()),
                 "@timestamp" => json!(dice.time_us() / 1_000),
+                "_score" | "_doc" => json!(dice.below(2)),
                 "event_id" => json!(format!("{:032x}", dice.between(0, i64::MAX))),
                 _ if dice.percent(10) => Value::Null,
                 _ => json!(dice.name()),

@@ -357,7 +357,7 @@ fn no_byte_changes(front: &Front) -> Result<(), Failed> {
         let (seen, unseen) = (of(true), of(false));
         let now = left.min(CASES);
         let requests: Vec<Request> = (0..now)
-            .map(|_| request(dice, front.knows, Scope::Everything, ROUND))
+            .map(|_| request(dice, front.knows, Scope::Places, ROUND))
             .collect();
 
         front.clear();

@@ -297,3 +297,108 @@ async fn a_token_for_one_index_reaches_no_other_by_naming_it_in_a_body() {
     let (status, text) = without_took(&scene, &scene.token, &path, ndjson, body).await;
     assert_eq!(status, 200, "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_index_is_no_way_to_what_the_same_token_sees_or_changes_less_of() {
+    let scene = Scene::new().await;
+    scene.bulk(&lines(&["shop", "bank"])).await;
+    let granted = "logstash-own-2026.11.20";
+    let (own, all) = (
+        format!("{{mscp_api_url}}/local/log/{granted}/**"),
+        "{mscp_api_url}/local/log/**",
+    );
+    let ndjson = "application/x-ndjson";
+
+    // All of one index, and of the others what is of the shop.
+    let sees_less = scene
+        .token_for(json!([
+            {"method": ["GET", "POST"], "url": [own]},
+            {"method": ["GET", "POST"], "url": [all], "other": {"log": {"namespace": ["shop"]}}},
+        ]))
+        .await;
+    let named = format!("{{\"index\":\"{INDEX}\"}}\n{{}}\n");
+    let path = format!("/api/local/log/{granted}/_msearch");
+    let (status, text) = without_took(&scene, &sees_less, &path, ndjson, named).await;
+    assert_eq!(status, 403, "{text}");
+
+    // One index may be changed, and the others be read.
+    let changes_less = scene
+        .token_for(json!([
+            {"method": ["GET", "POST"], "url": [own], "other": {"log": {"write": true}}},
+            {"method": ["GET", "POST"], "url": [all]},
+        ]))
+        .await;
+    let named = format!(
+        "{{\"delete\":{{\"_index\":\"{INDEX}\",\"_id\":\"{:032x}\"}}}}\n",
+        0
+    );
+    let path = format!("/api/local/log/{granted}/_bulk?refresh=true");
+    let (status, text) = without_took(&scene, &changes_less, &path, ndjson, named).await;
+    assert_eq!(status, 403, "{text}");
+    assert_eq!(
+        scene.count(&scene.token, json!({"match_all": {}})).await,
+        120
+    );
+
+    // Scrolls of its own index, and searches elsewhere of what is of the shop.
+    let scrolls = scene
+        .token_for(json!([
+            {"method": ["GET", "POST"], "url": [own, "{mscp_api_url}/local/log/_search/scroll"]},
+            {"method": ["GET", "POST"], "url": ["{mscp_api_url}/local/log/_search"],
+             "other": {"log": {"namespace": ["shop"]}}},
+        ]))
+        .await;
+    let first = "/api/local/log/_search?scroll=1m";
+    let everyones = scene.post(&scene.token, first, json!({"size": 1})).await;
+    let next = json!({"scroll": "1m", "scroll_id": everyones.body["_scroll_id"]});
+    let found = scene
+        .post(&scrolls, "/api/local/log/_search/scroll", next)
+        .await;
+    assert_eq!(found.status, 404, "{}", found.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restricted_reads_and_what_is_refused_to_them_are_audited() {
+    let scene = Scene::new().await;
+    let shop = scene.token_for(restricted()).await;
+    let search = format!("/api/local/log/{INDEX}/_search");
+    assert_eq!(scene.post(&shop, &search, json!({})).await.status, 200);
+    assert_eq!(
+        scene.get(&shop, "/api/local/log/_cat/indices").await.status,
+        403
+    );
+    assert_eq!(
+        scene.post(&scene.token, &search, json!({})).await.status,
+        404
+    );
+    let audited = async || -> Vec<Value> {
+        let page = scene.get(&scene.token, "/api/system/audit").await.body;
+        let rows = page.as_array().unwrap().iter();
+        rows.filter(|row| row["action"] == "log.read")
+            .cloned()
+            .collect()
+    };
+    // Rows are written behind the answers.
+    let mut rows = audited().await;
+    for _ in 0..600 {
+        if rows.len() >= 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        rows = audited().await;
+    }
+    rows.sort_by_key(|row| row["outcome"].to_string());
+    let outcomes: Vec<&Value> = rows.iter().map(|row| &row["outcome"]).collect();
+    assert_eq!(outcomes, ["done", "refused"]);
+    assert_eq!(rows[0]["target"], "local");
+    assert_eq!(rows[0]["detail"]["indices"], json!([INDEX]));
+    assert_eq!(
+        rows[0]["detail"]["restriction"][0]["namespace"],
+        json!(["shop"])
+    );
+    // A path with a slash at its end is none of them.
+    let other = scene
+        .post(&shop, "/api/local/log/_search/", json!({}))
+        .await;
+    assert_eq!(other.status, 404, "{}", other.body);
+}

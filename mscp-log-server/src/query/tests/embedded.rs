@@ -325,7 +325,11 @@ async fn a_restricted_point_in_time_shows_no_places_and_only_to_its_holder() {
         assert_eq!(count, 20);
         let close = json!({member: opened[member]}).to_string();
         let asked = ask(shop(), "DELETE", &format!("/{path}"), &close);
-        assert_eq!(page(&region, asked).await.0, 200);
+        let (status, closed) = page(&region, asked).await;
+        assert_eq!(status, 200, "{closed}");
+        if member == "pit_id" {
+            assert_eq!(closed["pits"][0]["pit_id"], opened[member]);
+        }
     }
 }
 
@@ -355,6 +359,8 @@ async fn one_who_may_not_search_all_indices_goes_on_only_with_own_scrolls() {
         let body = json!({"scroll": "1m", "scroll_id": id}).to_string();
         let found = page(&region, some("POST", "/_search/scroll", &body)).await;
         assert_eq!(found.0, status, "{}", found.1);
+        // The next page's id is sealed as the first one's was.
+        let id = found.1.get("_scroll_id").unwrap_or(id);
         let body = json!({"scroll_id": id}).to_string();
         let found = page(&region, some("DELETE", "/_search/scroll", &body)).await;
         assert_eq!(found.0, status, "{}", found.1);
