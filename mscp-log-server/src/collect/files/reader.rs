@@ -134,7 +134,7 @@ pub(super) struct Reader<D: Disk> {
     disk: D,
     files: BTreeMap<Key, Tracked<D::Handle>>,
     /// Which file was at a place when it was scanned last.
-    at: HashMap<String, Key>,
+    at: HashMap<String, (Key, Option<i64>)>,
     queue: VecDeque<Key>,
     container: Reading,
     file: Reading,
@@ -180,14 +180,15 @@ impl<D: Disk> Reader<D> {
         positions: Vec<FilePosition>,
         scanned_us: i64,
     ) -> Self {
-        let mut at: HashMap<String, (u64, Key)> = HashMap::new();
+        let mut at: HashMap<String, (u64, (Key, Option<i64>))> = HashMap::new();
         let mut files = BTreeMap::new();
         for position in positions {
             let place = position.target.as_ref().unwrap_or(&position.path);
             // Of several that were there, the newest.
-            let newest = at.entry(place.clone()).or_insert((0, position.key));
+            let file = (position.key, position.birth_us);
+            let newest = at.entry(place.clone()).or_insert((0, file));
             if position.generation >= newest.0 {
-                *newest = (position.generation, position.key);
+                *newest = (position.generation, file);
             }
             let tracked = Tracked {
                 at: place.clone(),
@@ -209,7 +210,7 @@ impl<D: Disk> Reader<D> {
             files,
             at: at
                 .into_iter()
-                .map(|(place, (_, key))| (place, key))
+                .map(|(place, (_, file))| (place, file))
                 .collect(),
             queue: VecDeque::new(),
             container,
@@ -268,7 +269,8 @@ impl<D: Disk> Reader<D> {
         }
         let before = std::mem::take(&mut self.at);
         for found in scan.found.iter().filter(|found| !found.rotated) {
-            self.at.insert(found.at.clone(), found.stat.key);
+            let file = (found.stat.key, found.stat.birth_us);
+            self.at.insert(found.at.clone(), file);
             self.found(found, now_us, at_end, out);
         }
         for found in scan.found.iter().filter(|found| found.rotated) {
@@ -284,28 +286,21 @@ impl<D: Disk> Reader<D> {
             let place = found.target.as_ref().unwrap_or(&found.path);
             let made = found.stat.birth_us.unwrap_or(found.stat.modified_us);
             let since_scan = self.scanned_us > 0 && made >= self.scanned_us;
-            let of = before.get(place).and_then(|key| self.files.get(key));
-            let new = match of.map(|tracked| &tracked.follow.position) {
-                None => since_scan,
-                Some(position) => match (position.birth_us, found.stat.birth_us) {
-                    (Some(of), Some(this)) => self.at.get(place) != before.get(place) && this > of,
-                    _ => {
-                        let position = position.clone();
-                        since_scan
-                            && !(self.at.get(place) == before.get(place)
-                                && self.stands(place, &position))
-                    }
-                },
+            let moved = self.at.get(place) != before.get(place);
+            let new = match (before.get(place), found.stat.birth_us) {
+                (None, _) => since_scan,
+                (Some((_, Some(of))), Some(this)) => moved && this > *of,
+                (Some((key, _)), _) => since_scan && (moved || !self.stands(place, *key)),
             };
             if new && !self.is_copy(found) {
                 self.found(found, now_us, false, out);
             }
         }
         // Places whose file is between two names keep it.
-        for (place, key) in before {
-            self.at.entry(place).or_insert(key);
+        for (place, file) in before {
+            self.at.entry(place).or_insert(file);
         }
-        self.at.retain(|_, key| self.files.contains_key(key));
+        self.at.retain(|_, (key, _)| self.files.contains_key(key));
         let known = out.len();
         if scan.incomplete {
             for tracked in self.files.values_mut() {
@@ -374,8 +369,7 @@ impl<D: Disk> Reader<D> {
             _ if position.path == found.path => true,
             _ => {
                 // Under another name: what was read of it must be there.
-                let position = position.clone();
-                self.stands(&found.at, &position)
+                self.stands(&found.at, found.stat.key)
             }
         }
     }
@@ -456,10 +450,17 @@ impl<D: Disk> Reader<D> {
         self.mark(found.stat.key, now_us);
     }
 
-    /// Whether what was read last of a file is where it was.
-    fn stands(&mut self, path: &str, position: &FilePosition) -> bool {
-        let print = self.print_before(path, position.key, position.offset);
-        position.offset > 0 && print.is_some_and(|(print, _)| print == position.print)
+    /// Whether what was read last of a file is where it was, at `path`.
+    fn stands(&mut self, path: &str, key: Key) -> bool {
+        let Some(tracked) = self.files.get(&key) else {
+            return false;
+        };
+        let (offset, known) = (
+            tracked.follow.position.offset,
+            tracked.follow.position.print,
+        );
+        let print = self.print_before(path, key, offset);
+        offset > 0 && print.is_some_and(|(print, _)| print == known)
     }
 
     /// Whether a file begins as one does, or did, that is followed under its name.
