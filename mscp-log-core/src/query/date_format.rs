@@ -81,19 +81,27 @@ impl Formats {
     }
 
     /// An instant in the first of the formats, as its local time in `zone`.
-    /// One beyond the calendar is written as its number of milliseconds.
     #[must_use]
     pub fn write(&self, ms: i64, zone: &Zone) -> String {
-        let Some(local) = zone.local(ms) else {
+        // The calendar at hand ends in the year 262,142, an `i64` in 292,278,994:
+        // what lies beyond is written as the same day some cycles before.
+        let (cycles, near) = match zone.local(ms) {
+            Some(_) => (0, ms),
+            None => (ms.div_euclid(CYCLE_MS), ms.rem_euclid(CYCLE_MS)),
+        };
+        let Some(local) = zone.local(near) else {
             return ms.to_string();
         };
-        let offset = zone.offset_ms(ms) / 1_000;
+        let year = i64::from(local.year()) + cycles * CYCLE_YEARS;
+        let offset = zone.offset_ms(near) / 1_000;
         match &self.list[0] {
             Format::EpochMillis => ms.to_string(),
             Format::EpochSecond if ms % 1_000 == 0 => (ms / 1_000).to_string(),
             Format::EpochSecond => format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000)),
             Format::Iso { .. } => {
-                let mut written = local.format("%Y-%m-%dT%H:%M:%S%.3f").to_string();
+                let mut written = String::new();
+                write_year(&mut written, 4, year);
+                written.push_str(&local.format("-%m-%dT%H:%M:%S%.3f").to_string());
                 write_offset(&mut written, offset, true, true);
                 written
             }
@@ -103,7 +111,7 @@ impl Formats {
                     match part {
                         Part::Literal(character) => written.push(*character),
                         Part::Field(letter, width) => {
-                            write_field(&mut written, *letter, *width, &local, offset);
+                            write_field(&mut written, (*letter, *width), &local, year, offset);
                         }
                     }
                 }
@@ -429,17 +437,42 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
+/// Years after which the days of the calendar are the same again.
+const CYCLE_YEARS: i64 = 400;
+/// Milliseconds of [`CYCLE_YEARS`].
+const CYCLE_MS: i64 = 146_097 * 86_400_000;
+
+/// A year as `java.time` writes one of so many letters: from four on, one
+/// that is longer has a sign.
+fn write_year(written: &mut String, width: usize, year: i64) {
+    let digits = format!("{:0width$}", year.unsigned_abs());
+    if year < 0 {
+        written.push('-');
+    } else if width >= 4 && digits.len() > width {
+        written.push('+');
+    }
+    written.push_str(&digits);
+}
+
+/// One letter so many times. `year` is that of the instant, as `local` may be
+/// some cycles before it.
 fn write_field(
     written: &mut String,
-    letter: char,
-    width: usize,
+    (letter, width): (char, usize),
     local: &NaiveDateTime,
+    year: i64,
     offset: i64,
 ) {
+    // The years before the first count backwards where they are of an era.
+    let year = if letter == 'y' && year <= 0 {
+        1 - year
+    } else {
+        year
+    };
     let mut number = |value: i64| written.push_str(&format!("{value:0width$}"));
     match letter {
-        'y' | 'u' if width == 2 => number(i64::from(local.year().rem_euclid(100))),
-        'y' | 'u' => number(i64::from(local.year())),
+        'y' | 'u' if width == 2 => number(year.rem_euclid(100)),
+        'y' | 'u' => write_year(written, width, year),
         'M' if width >= 3 => written.push_str(MONTHS[local.month0() as usize]),
         'M' => number(i64::from(local.month())),
         'd' => number(i64::from(local.day())),
@@ -540,6 +573,29 @@ mod tests {
             false,
             Some(86_400_000),
         );
+    }
+
+    #[test]
+    fn what_lies_beyond_the_calendar_is_written_as_java_writes_it() {
+        for (format, ms, expected) in [
+            (
+                "strict_date_optional_time",
+                i64::MAX,
+                "+292278994-08-17T07:12:55.807Z",
+            ),
+            (
+                "strict_date_optional_time",
+                i64::MIN,
+                "-292275055-05-16T16:47:04.192Z",
+            ),
+            ("yyyy-MM-dd", i64::MAX, "+292278994-08-17"),
+            ("y", i64::MAX, "292278994"),
+            ("uuuu", 253_402_300_800_000, "+10000"),
+            ("yyyy", -62_167_219_200_000, "0001"),
+        ] {
+            let formats = Formats::parse(format).unwrap();
+            assert_eq!(formats.write(ms, &Zone::default()), expected, "{format}");
+        }
     }
 
     #[test]

@@ -100,6 +100,30 @@ impl Value {
         }
     }
 
+    /// A text, where a number is none.
+    pub(super) fn string(self, what: &str) -> Result<String> {
+        match self.kind {
+            Kind::String(text) => Ok(text),
+            _ => {
+                let kind = self.kind_name();
+                let reason = format!("{what} doesn't support values of type: {kind}");
+                Err(QueryError::x_content(reason).at(self.at))
+            }
+        }
+    }
+
+    /// As [`Self::texts`], where a number is no text.
+    pub(super) fn strings(self, what: &str) -> Result<Vec<String>> {
+        let wrong = |value: &Self| !matches!(value.kind, Kind::String(_) | Kind::Array(_));
+        if wrong(&self) {
+            return Err(self.error(format!(
+                "Expected [VALUE_STRING] or [START_ARRAY] in [{what}] but found [{}]",
+                self.kind_name()
+            )));
+        }
+        self.texts(what)
+    }
+
     /// One text or an array of them.
     pub(super) fn texts(self, what: &str) -> Result<Vec<String>> {
         self.list()

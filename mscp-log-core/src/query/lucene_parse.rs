@@ -18,6 +18,9 @@ pub struct Settings {
     pub allow_leading_wildcard: bool,
     /// Whether words that name no field are looked for in every field.
     pub all_fields: bool,
+    /// Whether `>5` is a range where it names no field, as it is where no list
+    /// of fields is given.
+    pub bare_ranges: bool,
 }
 
 impl Default for Settings {
@@ -26,6 +29,7 @@ impl Default for Settings {
             default_operator: Operator::Or,
             allow_leading_wildcard: true,
             all_fields: true,
+            bare_ranges: true,
         }
     }
 }
@@ -542,10 +546,10 @@ impl Parser {
                         text,
                         distance: (!distance.is_empty()).then(|| Number(canonical(&distance))),
                     },
-                    (Some(field), None) => {
+                    (field, None) if field.is_some() || self.settings.bare_ranges => {
                         one_sided(field, &text).unwrap_or(Node::Word { field: own, text })
                     }
-                    (None, None) => Node::Word { field: own, text },
+                    (_, None) => Node::Word { field: own, text },
                 }
             }
             Token::Star => match field {
@@ -623,9 +627,9 @@ impl Parser {
     }
 }
 
-/// `>=1` and its like behind a field's name.
-fn one_sided(field: &str, text: &str) -> Option<Node> {
-    let field = Some(field.to_owned());
+/// `>=1` and its like.
+fn one_sided(field: Option<&str>, text: &str) -> Option<Node> {
+    let field = field.map(str::to_owned);
     let bound = |text: &str, within| (!text.is_empty()).then(|| (text.to_owned(), within));
     let (low, high) = if let Some(text) = text.strip_prefix(">=") {
         (Some(bound(text, true)?), None)

@@ -183,6 +183,10 @@ pub(super) fn apply(
             }
         }
     }
+    // Without a source there is nothing to choose from.
+    if !count && parameters.contains(&("_source".to_owned(), "false".to_owned())) {
+        search.source = Some(SourceFilter::Whole(false));
+    }
     if written {
         query_string_tree(&mut text)?;
         search.query = Some(Query {

@@ -193,7 +193,7 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
             ("docvalue_fields", _) => {
                 search.docvalue_fields = field_formats(value, "docvalue_fields")?;
             }
-            ("stored_fields", _) => search.stored_fields = Some(value.texts("stored_fields")?),
+            ("stored_fields", _) => search.stored_fields = Some(value.strings("stored_fields")?),
             ("highlight", _) => search.highlight = Some(highlight(value)?),
             ("track_scores", _) => search.track_scores = Some(value.boolean("track_scores")?),
             ("version", _) => search.version = Some(value.boolean("version")?),
@@ -486,13 +486,12 @@ fn highlight(value: Value) -> Result<Highlight> {
     Ok(highlight)
 }
 
+/// A mark that begins must end; one that only ends begins with `<em>`, as in
+/// Elasticsearch.
 fn check_tags(settings: &HighlightSettings) -> Result<()> {
     match (&settings.pre_tags, &settings.post_tags) {
         (Some(_), None) => Err(QueryError::parsing(
             "pre_tags are set but post_tags are not set",
-        )),
-        (None, Some(_)) => Err(QueryError::parsing(
-            "post_tags are set but pre_tags are not set",
         )),
         _ => Ok(()),
     }

@@ -125,7 +125,7 @@ fn kind(name: &str, body: Value) -> Result<AggregationKind> {
             let mut field = None;
             settings(name, body, &mut |key, value| {
                 match key {
-                    "field" => field = Some(value.text(key)?),
+                    "field" => field = Some(value.string(key)?),
                     _ => return Ok(Some(value)),
                 }
                 Ok(None)
@@ -201,7 +201,7 @@ fn metric(what: &str, body: Value, more: Take<'_>) -> Result<Metric> {
     let (mut field, mut missing, mut format) = (None, None, None);
     settings(what, body, &mut |key, value| {
         match key {
-            "field" => field = Some(value.text(key)?),
+            "field" => field = Some(value.string(key)?),
             "missing" => missing = value.optional_scalar(key)?,
             "format" => format = Some(value.text(key)?),
             _ => return more(key, value),
@@ -346,7 +346,7 @@ fn terms(body: Value) -> Result<TermsAggregation> {
     let mut field = None;
     settings("terms", body, &mut |key, value| {
         match key {
-            "field" => field = Some(value.text(key)?),
+            "field" => field = Some(value.string(key)?),
             "size" => found.size = Some(not_below(1, key, value)?),
             "shard_size" => found.shard_size = Some(not_below(1, "shardSize", value)?),
             "order" => found.order = orders(value)?,
@@ -465,7 +465,7 @@ fn date_histogram(body: Value) -> Result<DateHistogram> {
     let mut field = None;
     settings("date_histogram", body, &mut |key, value| {
         match key {
-            "field" => field = Some(value.text(key)?),
+            "field" => field = Some(value.string(key)?),
             "extended_bounds" => found.extended_bounds = Some(bounds("long_bounds", value)?),
             "hard_bounds" => found.hard_bounds = Some(bounds("long_bounds", value)?),
             "min_doc_count" => found.min_doc_count = Some(least_count(key, value)?),
@@ -587,7 +587,7 @@ fn histogram(body: Value) -> Result<Histogram> {
     };
     settings("histogram", body, &mut |key, value| {
         match key {
-            "field" => field = Some(value.text(key)?),
+            "field" => field = Some(value.string(key)?),
             "interval" => interval = Some(interval_above_zero(value, "histogram aggregation")?),
             "offset" => found.offset = Some(value.number(key)?),
             "min_doc_count" => found.min_doc_count = Some(least_count(key, value)?),
@@ -638,7 +638,7 @@ fn range(what: &str, body: Value) -> Result<RangeAggregation> {
     };
     settings(what, body, &mut |key, value| {
         match key {
-            "field" => field = Some(value.text(key)?),
+            "field" => field = Some(value.string(key)?),
             "ranges" => {
                 for entry in value.array(key)? {
                     found.ranges.push(range_bucket(what, entry)?);
@@ -787,7 +787,7 @@ fn composite_source(value: Value) -> Result<CompositeSource> {
     let mut dates = DateHistogram::default();
     settings(&what, body, &mut |key, value| {
         match (key, what.as_str()) {
-            ("field", _) => field = Some(value.text(key)?),
+            ("field", _) => field = Some(value.string(key)?),
             ("order", _) => direction = Some(order(&value)?),
             ("missing_bucket", _) => missing_bucket = Some(value.boolean(key)?),
             ("missing_order", _) => missing_order = Some(missing_place(value)?),

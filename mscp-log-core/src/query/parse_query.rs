@@ -686,6 +686,7 @@ pub(super) fn query_string_tree(found: &mut QueryString) -> Result<()> {
                 .default_field
                 .as_deref()
                 .is_none_or(|field| field == "*"),
+        bare_ranges: found.fields.is_empty(),
     };
     found.tree = lucene::parse(&found.query, settings).unwrap_or_else(lucene::Node::Unreadable);
     Ok(())

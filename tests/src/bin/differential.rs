@@ -97,13 +97,14 @@ async fn main() -> ExitCode {
     };
     let outcome = bench.run(plan, &mut |found| println!("{found}\n")).await;
     println!(
-        "{}: {} requests from seed {}: {} answered differently, {} not supported, {} refused with another type of error, {} refused alike",
+        "{}: {} requests from seed {}: {} answered differently, {} not supported, {} refused with another type of error, {} refused for a clause that is not needed, {} refused alike",
         spec.name,
         outcome.cases,
         arguments.seed,
         outcome.parted,
         outcome.unsupported,
         outcome.misnamed,
+        outcome.needless,
         outcome.refused,
     );
     if outcome.parted == 0 {

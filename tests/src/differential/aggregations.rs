@@ -58,7 +58,7 @@ fn number_field(dice: &mut Dice, knows: Knows) -> String {
 }
 
 fn metric(dice: &mut Dice, knows: Knows) -> Value {
-    let kind = dice.pick(&[
+    let mut kind = dice.pick(&[
         "min",
         "max",
         "avg",
@@ -70,19 +70,30 @@ fn metric(dice: &mut Dice, knows: Knows) -> Value {
         "percentiles",
         "top_hits",
     ]);
+    if kind == "percentiles" && !knows.as_8_10 {
+        kind = "max";
+    }
     match kind {
-        "top_hits" => return top_hits(dice),
+        "top_hits" => return top_hits(dice, knows),
         "value_count" | "cardinality" => {
-            let field = bucket_field(dice, knows);
+            // Of the whole of annotations only an engine counts.
+            let field = match bucket_field(dice, knows) {
+                field if field == "annotations" => "tags".to_owned(),
+                field => field,
+            };
             let mut body = json!({ "field": field });
-            dice.maybe(15, &mut body, "missing", |dice| value_of(dice, &field));
+            dice.maybe(15, &mut body, "missing", |dice| {
+                value_that_stays(dice, knows, &field)
+            });
             return json!({ kind: body });
         }
         _ => {}
     }
     let field = number_field(dice, knows);
     let mut body = json!({ "field": field });
-    dice.maybe(15, &mut body, "missing", |dice| value_of(dice, &field));
+    dice.maybe(15, &mut body, "missing", |dice| {
+        value_that_stays(dice, knows, &field)
+    });
     if kind == "extended_stats" {
         dice.maybe(30, &mut body, "sigma", |_| json!(3));
     }
@@ -93,8 +104,8 @@ fn metric(dice: &mut Dice, knows: Knows) -> Value {
     json!({ kind: body })
 }
 
-fn top_hits(dice: &mut Dice) -> Value {
-    let mut body = json!({ "sort": sort(dice, Ends::Always) });
+fn top_hits(dice: &mut Dice, knows: Knows) -> Value {
+    let mut body = json!({ "sort": sort(dice, knows, Ends::Always) });
     dice.maybe(60, &mut body, "size", |dice| json!(dice.below(4)));
     dice.maybe(20, &mut body, "from", |dice| json!(dice.below(2)));
     dice.maybe(60, &mut body, "_source", source);
@@ -140,9 +151,12 @@ fn terms(dice: &mut Dice, knows: Knows, below: &mut Map<String, Value>) -> Value
     dice.maybe(60, &mut body, "size", |dice| json!(1 + dice.below(12)));
     dice.maybe(40, &mut body, "order", |dice| order(dice, below));
     dice.maybe(12, &mut body, "min_doc_count", |dice| json!(dice.below(4)));
-    dice.maybe(15, &mut body, "missing", |dice| value_of(dice, &field));
-    dice.maybe(12, &mut body, "include", selection);
-    dice.maybe(8, &mut body, "exclude", selection);
+    dice.maybe(15, &mut body, "missing", |dice| {
+        value_that_stays(dice, knows, &field)
+    });
+    let texts = !matches!(field.as_str(), "seq" | "@timestamp");
+    dice.maybe(12, &mut body, "include", |dice| selection(dice, texts));
+    dice.maybe(8, &mut body, "exclude", |dice| selection(dice, texts));
     dice.maybe(6, &mut body, "show_term_doc_count_error", |_| json!(true));
     dice.maybe(5, &mut body, "execution_hint", |dice| {
         json!(dice.pick(&["map", "global_ordinals"]))
@@ -150,8 +164,9 @@ fn terms(dice: &mut Dice, knows: Knows, below: &mut Map<String, Value>) -> Value
     json!({ "terms": body })
 }
 
-fn selection(dice: &mut Dice) -> Value {
-    if dice.percent(50) {
+/// Values, or an expression, which of numbers is 500 in some versions.
+fn selection(dice: &mut Dice, texts: bool) -> Value {
+    if texts && dice.percent(50) {
         return json!(dice.pick(&["e.*", "[a-c]", "web-.*", ".*o.*", "日.*"]));
     }
     json!(dice.some(1, 3, Dice::name))
@@ -168,10 +183,10 @@ fn interval(dice: &mut Dice, body: &mut Value) {
 }
 
 fn date_histogram(dice: &mut Dice, below: &mut Map<String, Value>) -> Value {
-    let mut body = json!({ "field": dice.pick(&["@timestamp", "@timestamp", "@timestamp", "source_time", "seq"]) });
-    if body["field"] == "seq" {
-        body["fixed_interval"] = json!(dice.pick(&["5ms", "1s"]));
-        // One value at the end of the numbers would make too many buckets of all that lie between.
+    let mut body = json!({ "field": dice.pick(&["@timestamp", "@timestamp", "@timestamp", "source_time", "realtime_us"]) });
+    if body["field"] == "realtime_us" {
+        body["fixed_interval"] = json!(dice.pick(&["1h", "1d"]));
+        // Microseconds, of which too many buckets would lie between.
         body["min_doc_count"] = json!(1);
     } else {
         interval(dice, &mut body);
@@ -278,6 +293,16 @@ fn date_range(dice: &mut Dice) -> Value {
     });
     dice.maybe(10, &mut body, "missing", |_| json!("2026-03-29"));
     json!({ "date_range": body })
+}
+
+/// As [`value_of`], without `now`.
+fn value_that_stays(dice: &mut Dice, knows: Knows, field: &str) -> Value {
+    loop {
+        let found = value_of(dice, knows, field);
+        if !found.as_str().is_some_and(|text| text.contains("now")) {
+            return found;
+        }
+    }
 }
 
 /// The names of buckets show what `now` was, which is another for each store.

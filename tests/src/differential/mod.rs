@@ -103,6 +103,9 @@ pub struct Outcome {
     pub unsupported: usize,
     /// Those that both refuse, but each with another type of error.
     pub misnamed: usize,
+    /// Those that the embedded store refuses for a clause which the engine
+    /// refuses where it needs it.
+    pub needless: usize,
 }
 
 /// The two stores.
@@ -117,9 +120,38 @@ pub struct Bench<'a> {
 impl Bench<'_> {
     /// Where they part over the documents that they hold.
     pub async fn ask(&self, request: &Request) -> Option<Difference> {
+        self.answer(request).await.0
+    }
+
+    /// As [`Self::ask`], and whether the embedded store refuses.
+    async fn answer(&self, request: &Request) -> (Option<Difference>, bool) {
         let (embedded, engine) =
             futures::join!(self.embedded.ask(request), self.engine.ask(request));
-        compare::answers(&embedded, &engine)
+        let mut found = compare::answers(&embedded, &engine);
+        if let Some(found) = &mut found
+            && found.weight == Weight::Wrong
+            && compare::refused_a_clause(found)
+            && self.refuses_a_clause(request).await
+        {
+            found.weight = Weight::Needless;
+        }
+        (found, embedded.status >= 300)
+    }
+
+    /// Whether the engine refuses one of the clauses of a request by itself.
+    async fn refuses_a_clause(&self, request: &Request) -> bool {
+        for clause in request.clauses() {
+            let alone = Request {
+                endpoint: "_search",
+                index: request.index.clone(),
+                parameters: Vec::new(),
+                body: Body::Json(json!({ "size": 0, "query": clause })),
+            };
+            if self.engine.ask(&alone).await.status >= 400 {
+                return true;
+            }
+        }
+        false
     }
 
     /// Makes both hold the documents of a case and no others of its round;
@@ -256,18 +288,15 @@ impl Run<'_> {
                 break;
             }
             self.outcome.cases += 1;
-            let (embedded, engine) = futures::join!(
-                self.bench.embedded.ask(&request),
-                self.bench.engine.ask(&request)
-            );
+            let (found, refused) = self.bench.answer(&request).await;
             case.request = request;
-            match compare::answers(&embedded, &engine) {
+            match found {
                 Some(difference) => {
                     if self.note(seed, &case, difference).await {
                         self.bench.fill(&case).await;
                     }
                 }
-                None => self.outcome.refused += usize::from(embedded.status >= 300),
+                None => self.outcome.refused += usize::from(refused),
             }
         }
         self.bench.clear(&round).await;
@@ -281,12 +310,17 @@ impl Run<'_> {
             Weight::Wrong => &mut self.outcome.parted,
             Weight::Unsupported => &mut self.outcome.unsupported,
             Weight::InNameOnly => &mut self.outcome.misnamed,
+            Weight::Needless => &mut self.outcome.needless,
         } += 1;
         let class = difference.class();
         let times = self.known.entry(class.clone()).or_insert(0);
         *times += 1;
         // A status has its cause in its class.
-        let shown = if class.contains(" status ") { 1 } else { SHOWN };
+        let shown = match difference.weight {
+            Weight::Wrong if !class.contains(" status ") => SHOWN,
+            Weight::Needless => 0,
+            _ => 1,
+        };
         if *times > shown {
             return false;
         }

@@ -14,9 +14,30 @@ pub struct Knows {
     pub flattened: bool,
     /// `range` takes `from` and `to`, as before Elasticsearch 9.
     pub from_and_to: bool,
+    /// It is Elasticsearch, which has `format` in a sort and takes `*` for the
+    /// columns of its own fields.
+    pub elasticsearch: bool,
+    /// It refuses and finds as Elasticsearch 8 does: numbers beyond a long find
+    /// nothing, a regular expression has `\d`, a number of hits below 0 is wrong.
+    pub eight: bool,
+    /// Percentiles and highlights are those that the embedded store has: between
+    /// two values in proportion (8.9), and a phrase as one mark (8.10).
+    pub as_8_10: bool,
 }
 
 impl Knows {
+    /// All that the embedded store can be asked.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            flattened: true,
+            from_and_to: true,
+            elasticsearch: true,
+            eight: true,
+            as_8_10: true,
+        }
+    }
+
     /// What an engine of this version can be asked.
     #[must_use]
     pub fn of(spec: &Spec) -> Self {
@@ -24,6 +45,9 @@ impl Knows {
         Self {
             flattened: elasticsearch && spec.version.0 >= 7,
             from_and_to: !elasticsearch || spec.version.0 < 9,
+            elasticsearch,
+            eight: elasticsearch && spec.version.0 >= 8,
+            as_8_10: elasticsearch && spec.version >= (8, 10, 0),
         }
     }
 }
@@ -53,8 +77,19 @@ pub fn flattened(dice: &mut Dice) -> String {
     format!("annotations.{}", dice.pick(KEYS))
 }
 
-/// A value that `field` may have.
-pub fn value_of(dice: &mut Dice, field: &str) -> Value {
+/// A field of which parts of values can be asked: an engine answers 500 for a
+/// key of annotations.
+fn whole_field(dice: &mut Dice, knows: Knows) -> String {
+    loop {
+        let field = field(dice, knows);
+        if !field.starts_with("annotations.") && field != "_index" {
+            return field;
+        }
+    }
+}
+
+/// A value that `field` may have and `knows` can read.
+pub fn value_of(dice: &mut Dice, knows: Knows, field: &str) -> Value {
     if dice.percent(3) {
         return dice.number();
     }
@@ -64,11 +99,14 @@ pub fn value_of(dice: &mut Dice, field: &str) -> Value {
             0 => json!(1.5),
             1 => json!("7"),
             2 => json!("x"),
-            3 => json!(1e30),
+            3 if knows.eight => json!(1e30),
             4 => json!(7.0),
             _ => dice.number(),
         },
         "realtime_us" => json!(dice.time_us()),
+        "_id" => json!(dice.pick(&["a", "b", "x=y", "\u{1F600}"])),
+        // An engine answers 503 for an empty one.
+        "_index" => json!(dice.pick(&["a", "logstash-*", "log"])),
         "@timestamp" | "source_time" => date(dice),
         _ if dice.percent(4) => json!(dice.percent(50)),
         _ => json!(dice.asked()),
@@ -198,7 +236,7 @@ fn leaf(dice: &mut Dice, knows: Knows) -> Value {
         10 | 11 => term(dice, knows),
         12 => {
             let field = field(dice, knows);
-            let values = dice.some(0, 4, |dice| value_of(dice, &field));
+            let values = dice.some(0, 4, |dice| value_of(dice, knows, &field));
             json!({ "terms": { field: values } })
         }
         13..=15 => range(dice, knows),
@@ -235,17 +273,26 @@ fn fuzziness(dice: &mut Dice) -> Value {
 }
 
 fn matching(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
-    let field = field(dice, knows);
+    // An engine finds no beginnings of the values of a key of annotations.
+    let field = match kind {
+        "match_bool_prefix" => whole_field(dice, knows),
+        _ => field(dice, knows),
+    };
     let text = if field == "message" {
         json!(words(dice))
     } else {
-        value_of(dice, &field)
+        value_of(dice, knows, &field)
     };
     if dice.percent(40) {
         return json!({ kind: { field: text } });
     }
     let mut body = json!({ "query": text });
     match_settings(dice, &mut body, kind);
+    if field.starts_with("annotations.")
+        && let Some(body) = body.as_object_mut()
+    {
+        body.remove("fuzziness");
+    }
     json!({ kind: { field: body } })
 }
 
@@ -278,7 +325,7 @@ fn phrase(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
     let text = if field == "message" {
         json!(words(dice))
     } else {
-        value_of(dice, &field)
+        value_of(dice, knows, &field)
     };
     if dice.percent(40) {
         return json!({ kind: { field: text } });
@@ -316,12 +363,22 @@ fn multi_match(dice: &mut Dice, knows: Knows) -> Value {
         "cross_fields",
     ]);
     let text = if dice.percent(20) {
-        value_of(dice, "level")
+        value_of(dice, knows, "level")
     } else {
         json!(words(dice))
     };
+    // Which fields have an empty value is seen differently where none are named.
+    let named = if text == "" { 100 } else { 90 };
     let mut body = json!({ "query": text });
-    dice.maybe(90, &mut body, "fields", |dice| json!(fields(dice, knows)));
+    dice.maybe(named, &mut body, "fields", |dice| {
+        // An empty name of an index, or an empty id, is an error of its own.
+        let mut fields = fields(dice, knows);
+        fields.retain(|field| !field.starts_with("_i") && !field.starts_with("annotations."));
+        if fields.is_empty() {
+            fields.push("message".to_owned());
+        }
+        json!(fields)
+    });
     dice.maybe(70, &mut body, "type", |_| json!(kind));
     dice.maybe(30, &mut body, "operator", |dice| {
         json!(dice.pick(&["and", "or"]))
@@ -335,7 +392,7 @@ fn multi_match(dice: &mut Dice, knows: Knows) -> Value {
 
 fn term(dice: &mut Dice, knows: Knows) -> Value {
     let field = field(dice, knows);
-    let value = value_of(dice, &field);
+    let value = value_of(dice, knows, &field);
     if dice.percent(50) {
         return json!({ "term": { field: value } });
     }
@@ -364,9 +421,16 @@ fn range(dice: &mut Dice, knows: Knows) -> Value {
         name => name,
     };
     let low = of_its_version(dice.pick(&["gt", "gte", "from"]));
-    dice.maybe(70, &mut body, low, |dice| value_of(dice, &field));
+    dice.maybe(70, &mut body, low, |dice| value_of(dice, knows, &field));
     let high = of_its_version(dice.pick(&["lt", "lte", "to"]));
-    dice.maybe(70, &mut body, high, |dice| value_of(dice, &field));
+    dice.maybe(70, &mut body, high, |dice| value_of(dice, knows, &field));
+    if (field == "@timestamp" || field == "source_time")
+        && !knows.eight
+        && let Some(bounds) = body.as_object_mut()
+    {
+        // A number beside a text, or below 0, is read in another way before version 8.
+        bounds.retain(|_, bound| bound.is_string());
+    }
     if field == "@timestamp" || field == "source_time" {
         dice.maybe(20, &mut body, "time_zone", |dice| json!(zone(dice)));
         dice.maybe(15, &mut body, "format", |dice| {
@@ -397,7 +461,7 @@ pub fn zone(dice: &mut Dice) -> &'static str {
 }
 
 fn pattern(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
-    let field = field(dice, knows);
+    let field = whole_field(dice, knows);
     let text = match kind {
         "prefix" => {
             let text = if field == "message" {
@@ -448,9 +512,9 @@ fn pattern(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
                 "(",
                 "[",
                 "a|b|E.*",
-                "\\d+",
-                "\\w*",
                 "a{2",
+                if knows.eight { "\\d+" } else { "[0-9]+" },
+                if knows.eight { "\\w*" } else { "a?" },
             ])
             .to_owned(),
     };
@@ -470,8 +534,8 @@ fn pattern(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
 }
 
 fn fuzzy(dice: &mut Dice, knows: Knows) -> Value {
-    let field = field(dice, knows);
-    let value = value_of(dice, &field);
+    let field = whole_field(dice, knows);
+    let value = value_of(dice, knows, &field);
     let mut body = json!({ "value": value });
     dice.maybe(60, &mut body, "fuzziness", fuzziness);
     dice.maybe(20, &mut body, "prefix_length", |dice| json!(dice.below(3)));

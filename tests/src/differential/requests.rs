@@ -20,6 +20,54 @@ pub struct Request {
     pub body: Body,
 }
 
+/// Queries without queries within.
+const LEAVES: &[&str] = &[
+    "exists",
+    "fuzzy",
+    "ids",
+    "match",
+    "match_bool_prefix",
+    "match_phrase",
+    "match_phrase_prefix",
+    "multi_match",
+    "prefix",
+    "query_string",
+    "range",
+    "regexp",
+    "simple_query_string",
+    "term",
+    "terms",
+    "wildcard",
+];
+
+impl Request {
+    /// The queries of its body that have no others within.
+    #[must_use]
+    pub fn clauses(&self) -> Vec<Value> {
+        fn add(value: &Value, found: &mut Vec<Value>) {
+            match value {
+                Value::Object(members) => {
+                    for (name, below) in members {
+                        if members.len() == 1 && LEAVES.contains(&name.as_str()) {
+                            found.push(value.clone());
+                        }
+                        add(below, found);
+                    }
+                }
+                Value::Array(values) => values.iter().for_each(|value| add(value, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        match &self.body {
+            Body::Json(body) => add(body, &mut found),
+            Body::Lines(lines) => lines.iter().for_each(|line| add(line, &mut found)),
+            Body::Text(_) => {}
+        }
+        found
+    }
+}
+
 /// The body of a [`Request`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
@@ -115,8 +163,8 @@ pub fn request(dice: &mut Dice, knows: Knows, scope: Scope, round: &str) -> Requ
             request.body = Body::Lines(searches.into_iter().flatten().collect());
         }
         3 => {
-            request.parameters = parameters(dice, scope);
-            request.body = Body::Json(json!({ "sort": sort(dice, Ends::Always) }));
+            request.parameters = parameters(dice, knows, scope);
+            request.body = Body::Json(json!({ "sort": sort(dice, knows, Ends::Always) }));
         }
         4 => {
             let body = search(dice, knows, scope);
@@ -139,7 +187,7 @@ pub fn request(dice: &mut Dice, knows: Knows, scope: Scope, round: &str) -> Requ
     request
 }
 
-fn parameters(dice: &mut Dice, scope: Scope) -> Vec<(String, String)> {
+fn parameters(dice: &mut Dice, knows: Knows, scope: Scope) -> Vec<(String, String)> {
     let mut found: Vec<(&str, &str)> = Vec::new();
     if dice.percent(60) {
         found.push((
@@ -164,8 +212,10 @@ fn parameters(dice: &mut Dice, scope: Scope) -> Vec<(String, String)> {
             found.push(("lenient", "true"));
         }
     }
+    // Of no hits of less than none there are all, before version 8.
+    let sizes = ["0", "3", "x", if knows.eight { "-1" } else { "0x" }];
     for (name, values, share) in [
-        ("size", &["0", "3", "x", "-1"][..], 30),
+        ("size", &sizes[..], 30),
         ("from", &["0", "2", "10001"][..], 20),
         ("track_total_hits", &["true", "false", "3"][..], 20),
         ("_source", &["false", "level,seq", "l*"][..], 20),
@@ -206,7 +256,7 @@ fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
         dice.maybe(70, &mut body, "size", |_| json!(0));
     }
     dice.maybe(8, &mut body, "post_filter", |dice| query(dice, knows, 1));
-    dice.maybe(85, &mut body, "sort", |dice| sort(dice, Ends::Often));
+    dice.maybe(85, &mut body, "sort", |dice| sort(dice, knows, Ends::Often));
     if scope == Scope::Places {
         by_place(dice, &mut body);
     }
@@ -215,16 +265,23 @@ fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
     }
     dice.maybe(15, &mut body, "from", |dice| json!(dice.below(12)));
     dice.maybe(25, &mut body, "_source", source);
-    dice.maybe(12, &mut body, "fields", |dice| {
+    // They would show in `top_hits`, too, which may have their own.
+    let fields = if body.to_string().contains("top_hits") {
+        0
+    } else {
+        12
+    };
+    dice.maybe(fields, &mut body, "fields", |dice| {
         json!(dice.some(1, 3, |dice| field_format(dice, knows)))
     });
     dice.maybe(10, &mut body, "docvalue_fields", |dice| {
-        json!(dice.some(1, 3, |dice| field_format(dice, knows)))
+        json!(dice.some(1, 3, |dice| column_format(dice, knows)))
     });
     dice.maybe(3, &mut body, "stored_fields", |dice| {
-        json!(dice.pick(&["_none_", "level", "_source"]))
+        json!(dice.pick(&["level", "_source"]))
     });
-    dice.maybe(10, &mut body, "highlight", |dice| highlight(dice, knows));
+    let marks = if knows.as_8_10 { 10 } else { 0 };
+    dice.maybe(marks, &mut body, "highlight", highlight);
     dice.maybe(25, &mut body, "track_total_hits", |dice| {
         match dice.below(3) {
             0 => json!(false),
@@ -281,12 +338,28 @@ fn field_format(dice: &mut Dice, knows: Knows) -> Value {
     if dice.percent(70) {
         return json!(name);
     }
-    let format = if name == "@timestamp" {
-        dice.pick(&["epoch_millis", "yyyy-MM-dd"])
-    } else {
-        "use_field_mapping"
+    if name != "@timestamp" {
+        return json!({ "field": name });
+    }
+    json!({ "field": name, "format": dice.pick(&["epoch_millis", "yyyy-MM-dd"]) })
+}
+
+/// An entry of `docvalue_fields`: one that has a column, and a format that it
+/// takes.
+fn column_format(dice: &mut Dice, knows: Knows) -> Value {
+    let name = match field(dice, knows).as_str() {
+        "message" | "annotations" => "level".to_owned(),
+        name => name.to_owned(),
     };
-    json!({ "field": name, "format": format })
+    match name.as_str() {
+        "@timestamp" => {
+            json!({ "field": name, "format": dice.pick(&["epoch_millis", "yyyy-MM-dd"]) })
+        }
+        "seq" | "log.offset" if dice.percent(40) => {
+            json!({ "field": name, "format": dice.pick(&["0.0", "#,##0", "no 0"]) })
+        }
+        _ => json!(name),
+    }
 }
 
 /// `_source`, in each of its forms.
@@ -300,12 +373,12 @@ pub fn source(dice: &mut Dice) -> Value {
             json!({ "includes": ["annotations", "log"], "excludes": ["*.offset", "annotations.user"] })
         }
         5 => json!({ "excludes": ["m*", "*e"] }),
-        6 => json!(["annotations.*.deep", "no.such"]),
+        6 => json!(["annotations.*", "no.such"]),
         _ => json!([]),
     }
 }
 
-fn highlight(dice: &mut Dice, knows: Knows) -> Value {
+fn highlight(dice: &mut Dice) -> Value {
     let mut settings = json!({});
     dice.maybe(25, &mut settings, "number_of_fragments", |dice| {
         json!(dice.below(3))
@@ -313,18 +386,19 @@ fn highlight(dice: &mut Dice, knows: Knows) -> Value {
     dice.maybe(20, &mut settings, "fragment_size", |dice| {
         json!(20 + dice.below(60))
     });
-    dice.maybe(10, &mut settings, "no_match_size", |_| json!(20));
+    // Where it would end within the value, the two part words differently.
+    dice.maybe(10, &mut settings, "no_match_size", |_| json!(5_000));
     dice.maybe(10, &mut settings, "require_field_match", |_| json!(false));
-    dice.maybe(10, &mut settings, "encoder", |_| json!("html"));
     dice.maybe(10, &mut settings, "order", |_| json!("score"));
     let field = if dice.percent(70) {
         "message".to_owned()
     } else {
-        field(dice, knows)
+        dice.keyword().to_owned()
     };
     let mut body = json!({ "fields": { field: settings } });
+    dice.maybe(10, &mut body, "encoder", |_| json!("html"));
     dice.maybe(20, &mut body, "pre_tags", |_| json!(["<b>"]));
-    dice.maybe(20, &mut body, "post_tags", |_| json!(["</b>"]));
+    dice.maybe(30, &mut body, "post_tags", |_| json!(["</b>"]));
     body
 }
 
@@ -338,17 +412,20 @@ pub enum Ends {
 }
 
 /// A sort by one key or more.
-pub fn sort(dice: &mut Dice, ends: Ends) -> Value {
-    let mut keys = dice.some(usize::from(ends == Ends::Often), 2, sort_key);
+pub fn sort(dice: &mut Dice, knows: Knows, ends: Ends) -> Value {
+    let mut keys = dice.some(usize::from(ends == Ends::Often), 2, |dice| {
+        sort_key(dice, knows)
+    });
     if ends == Ends::Always || dice.percent(75) {
         keys.push(json!({ "event_id": dice.pick(&["asc", "desc"]) }));
     }
     Value::from(keys)
 }
 
-fn sort_key(dice: &mut Dice) -> Value {
+fn sort_key(dice: &mut Dice, knows: Knows) -> Value {
     let field = match dice.below(16) {
-        0 => "message",
+        0 if dice.percent(20) => "message",
+        0 => "pod",
         1 => "no.such.field",
         2 | 3 => "seq",
         4 => "realtime_us",
@@ -379,7 +456,7 @@ fn sort_key(dice: &mut Dice) -> Value {
     dice.maybe(15, &mut settings, "mode", |dice| {
         json!(dice.pick(&["min", "max", "min", "max", "sum", "avg", "median"]))
     });
-    if field == "@timestamp" {
+    if field == "@timestamp" && knows.elasticsearch {
         dice.maybe(10, &mut settings, "format", |dice| {
             json!(dice.pick(&["strict_date_optional_time", "yyyy-MM-dd"]))
         });
@@ -406,6 +483,8 @@ fn after(dice: &mut Dice, sort: &Value) -> Value {
                 "@timestamp" => json!(dice.time_us() / 1_000),
                 "_score" | "_doc" => json!(dice.below(2)),
                 "event_id" => json!(format!("{:032x}", dice.between(0, i64::MAX))),
+                // Beside a `missing` of one's own it is none of the two in some versions.
+                _ if key.to_string().contains("missing") => json!(dice.name()),
                 _ if dice.percent(10) => Value::Null,
                 _ => json!(dice.name()),
             }
@@ -427,7 +506,10 @@ fn wrong(dice: &mut Dice, mut body: Value) -> Body {
     let places = places(&body);
     let place = &places[dice.below(places.len())];
     if let Some(value) = body.pointer_mut(place) {
-        match dice.below(7) {
+        // In a list of clauses an engine passes over what is no object.
+        let last = place.rsplit('/').next().unwrap_or_default();
+        let in_a_list = last.parse::<usize>().is_ok() && value.is_object();
+        match if in_a_list { 5 } else { dice.below(7) } {
             0 => *value = json!(dice.between(-2, 100)),
             1 => *value = json!("wrong"),
             2 => *value = json!({}),

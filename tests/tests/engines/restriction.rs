@@ -88,7 +88,7 @@ impl Front {
             speaks: target.speaks(),
             knows: Knows {
                 flattened: knows,
-                from_and_to: target.spec.is_none_or(|spec| Knows::of(spec).from_and_to),
+                ..target.spec.map_or_else(Knows::everything, Knows::of)
             },
         };
         if let Some(spec) = target.spec {

@@ -454,7 +454,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Whether a keyword is not too long to be indexed, as the mapping says.
-fn is_indexed(text: &str) -> bool {
+pub(super) fn is_indexed(text: &str) -> bool {
     text.len() <= IGNORE_ABOVE || text.encode_utf16().count() <= IGNORE_ABOVE
 }
 

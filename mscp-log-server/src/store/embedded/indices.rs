@@ -143,14 +143,14 @@ impl Expression {
                 Part::Name(_) if options.ignore_unavailable => {}
                 Part::Name(name) => return Err(Missing(name.clone())),
                 Part::Pattern(pattern) => {
-                    let before = chosen.len();
-                    let fitting = existing
+                    let mut fitting = existing
                         .iter()
-                        .filter(|name| options.expand_wildcards && wildcard::fits(pattern, name));
-                    chosen.extend(fitting.cloned());
-                    if chosen.len() == before && !options.allow_no_indices {
+                        .filter(|name| options.expand_wildcards && wildcard::fits(pattern, name))
+                        .peekable();
+                    if fitting.peek().is_none() && !options.allow_no_indices {
                         return Err(Missing(pattern.clone()));
                     }
+                    chosen.extend(fitting.cloned());
                 }
                 Part::Without(pattern) => chosen.retain(|name| !wildcard::fits(pattern, name)),
             }

@@ -279,7 +279,8 @@ impl Shown {
             Some("false") => whole = false,
             Some(_) => includes.extend(list("_source")),
         }
-        let filter = if includes.is_empty() && excludes.is_empty() {
+        let nothing = call.parameter("_source") == Some("false");
+        let filter = if nothing || (includes.is_empty() && excludes.is_empty()) {
             SourceFilter::Whole(whole)
         } else {
             SourceFilter::Patterns { includes, excludes }

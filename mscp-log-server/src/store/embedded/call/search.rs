@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::StatusCode;
-use mscp_log_core::query::ast::Search;
+use mscp_log_core::query::ast::{Search, TrackTotalHits};
 use mscp_log_core::query::{Msearch, QueryError};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -43,6 +43,24 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Where the total is a number, hits are counted whole: a number does not
+    /// say that there are more.
+    pub(super) fn count(self, search: &mut Search) -> Result<(), QueryError> {
+        if !self.total_as_number {
+            return Ok(());
+        }
+        match search.track_total_hits {
+            None => search.track_total_hits = Some(TrackTotalHits::Whole(true)),
+            Some(TrackTotalHits::Whole(_)) => {}
+            Some(TrackTotalHits::UpTo(limit)) => {
+                return Err(QueryError::argument(format!(
+                    "[rest_total_hits_as_int] cannot be used if the tracking of total hits is not accurate, got {limit}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn apply(self, body: &mut Value) {
         let Some(hits) = body.get_mut("hits") else {
             return;
@@ -73,12 +91,13 @@ impl EmbeddedStore {
             .filter(|(name, _)| name != "scroll")
             .cloned()
             .collect();
-        let search = Search::parse(&call.body, &parameters)?;
+        let mut search = Search::parse(&call.body, &parameters)?;
         check_slice(&search, call.parameter("scroll").is_some())?;
         if let Some(time) = call.parameter("scroll") {
             return self.first_page(call, index, search, time).await;
         }
         let shape = self.shape(call)?;
+        shape.count(&mut search)?;
         if let Some(pit) = search.pit.clone() {
             let mut body = self.search_pit(call, index, search, &pit).await?;
             shape.apply(&mut body);
@@ -135,9 +154,12 @@ impl EmbeddedStore {
             "routing",
         ])?;
         let started = Instant::now();
-        let parsed = Msearch::parse(&call.body)?;
+        let mut parsed = Msearch::parse(&call.body)?;
         let options = call.options()?;
         let shape = self.shape(call)?;
+        for (_, search) in &mut parsed.searches {
+            shape.count(search)?;
+        }
         let mut responses = Vec::with_capacity(parsed.searches.len());
         for (header, search) in parsed.searches {
             check_slice(&search, false)?;
@@ -253,4 +275,26 @@ fn run_one(
 ) -> Result<Value, Fault> {
     let selection = catalog.select(expression, options)?;
     Ok(answer(&selection.snapshots, search, context)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_total_that_is_a_number_is_counted_whole() {
+        let counted = |total_as_number: bool, body: &[u8]| {
+            let shape = Shape {
+                total_as_number,
+                with_type: false,
+            };
+            let mut search = Search::parse(body, &[]).unwrap();
+            shape.count(&mut search).map(|()| search.track_total_hits)
+        };
+        let whole = Some(TrackTotalHits::Whole(true));
+        assert_eq!(counted(true, b"{}"), Ok(whole));
+        assert_eq!(counted(false, b"{}"), Ok(None));
+        assert!(counted(true, b"{\"track_total_hits\":5}").is_err());
+    }
 }

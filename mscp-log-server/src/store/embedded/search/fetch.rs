@@ -14,6 +14,7 @@ use tantivy::DocId;
 use tantivy::columnar::StrColumn;
 use tantivy::query::{EnableScoring, Query as _, Weight};
 
+use super::super::documents::is_indexed;
 use super::super::ids::DocumentId;
 use super::super::partition::PartitionSnapshot;
 use super::super::schema::INDEX;
@@ -22,7 +23,7 @@ use super::columns::Values;
 use super::compile::{Compiled, Compiler, wrong_date};
 use super::error::EsError;
 use super::highlight::Highlighter;
-use super::shape::Shape;
+use super::shape::{Shape, double};
 use super::sort::{Plan, no_columns, only_keys};
 use super::target::{self, Kind, Target};
 
@@ -186,7 +187,7 @@ impl Page<'_> {
         }
         for ((name, _, shape), values) in shown.columns.iter().zip(&segment.values) {
             let values = column_values(values, doc, shape)?;
-            if !values.is_empty() {
+            if !values.is_empty() && !fields.contains_key(name) {
                 fields.insert(name.clone(), Value::Array(values));
             }
         }
@@ -351,20 +352,83 @@ fn field_values(
     if found.is_empty() && name == "event_id" {
         return vec![json!(id.to_string())];
     }
-    let is_date = mscp_log_core::field::type_of(name) == Some(FieldType::Date);
+    let kind = match mscp_log_core::field::type_of(name) {
+        Some(_) if name.starts_with("annotations.") => FieldType::Flattened,
+        Some(kind) => kind,
+        None => return Vec::new(),
+    };
     found
         .into_iter()
-        .map(|value| match value {
-            Value::String(text) if is_date => Formats::default()
+        .filter_map(|value| shown_value(value, kind, format))
+        .collect()
+}
+
+/// A value of the source as its field shows it; `None` where the field does
+/// not have it.
+fn shown_value(value: &Value, kind: FieldType, format: Option<&Formats>) -> Option<Value> {
+    match (kind, value) {
+        (FieldType::Date, Value::String(text)) => Some(
+            Formats::default()
                 .read(text, &Zone::default(), false)
                 .map_or_else(|_| value.clone(), |ms| json!(date_text(ms, format))),
-            Value::Number(number) if is_date => match number.as_i64() {
-                Some(ms) => json!(date_text(ms, format)),
-                None => value.clone(),
-            },
-            other => other.clone(),
-        })
-        .collect()
+        ),
+        (FieldType::Date, Value::Number(number)) => {
+            let ms = number
+                .as_i64()
+                .or_else(|| number.as_f64().map(|ms| ms.floor() as i64))?;
+            Some(json!(date_text(ms, format)))
+        }
+        (FieldType::Long, Value::String(text)) if text.is_empty() => None,
+        (FieldType::Long, Value::String(_) | Value::Number(_)) => Some(json!(whole(value)?)),
+        (FieldType::Keyword, Value::String(text)) => is_indexed(text).then(|| value.clone()),
+        (FieldType::Keyword | FieldType::Text, Value::Bool(_) | Value::Number(_)) => {
+            Some(json!(text_of(value)))
+        }
+        (FieldType::Flattened, Value::Object(members)) => {
+            let members: Map<String, Value> = members
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), unwrapped(value)?)))
+                .collect();
+            (!members.is_empty()).then_some(Value::Object(members))
+        }
+        _ => Some(value.clone()),
+    }
+}
+
+/// A member of a flattened object, of which one alone stands for itself and
+/// none is nothing.
+fn unwrapped(value: &Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Array(values) => {
+            let values: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
+            match values[..] {
+                [] => None,
+                [one] => Some(one.clone()),
+                _ => Some(json!(values)),
+            }
+        }
+        other => Some(other.clone()),
+    }
+}
+
+/// A number as a field of whole numbers has it: decimals are cut off.
+fn whole(value: &Value) -> Option<i64> {
+    if let Some(number) = value.as_i64() {
+        return Some(number);
+    }
+    let text = value.as_str().unwrap_or_default();
+    text.parse()
+        .ok()
+        .or_else(|| Some(value.as_f64().or_else(|| text.parse().ok())?.trunc() as i64))
+}
+
+/// A number or a truth value as the text that Java makes of it.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Number(number) if number.is_f64() => double(number.as_f64().unwrap_or_default()),
+        other => other.to_string(),
+    }
 }
 
 /// The values at `path`, where names may hold dots or be nested, and arrays

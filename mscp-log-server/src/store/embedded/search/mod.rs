@@ -198,7 +198,8 @@ pub(crate) fn page(
         hits: from + size,
         count_up_to: match counting {
             Counting::Exactly => None,
-            Counting::UpTo(limit) => Some(limit),
+            // Whether there is one is to be known even of none.
+            Counting::UpTo(limit) => Some(limit.max(1)),
             Counting::Not => Some(0),
         },
         scores,
@@ -369,7 +370,10 @@ fn body(
     found["hits"] = Value::Array(hits);
     match counting {
         Counting::Not => {}
-        Counting::UpTo(limit) if collected.total > *limit || *limit == 0 => {
+        // Where no hit is asked for, none are counted up to none.
+        Counting::UpTo(limit)
+            if collected.total > *limit || (*limit == 0 && search.size == Some(0)) =>
+        {
             found["total"] = json!({"value": limit, "relation": "gte"});
         }
         _ => found["total"] = json!({"value": collected.total, "relation": "eq"}),

@@ -61,7 +61,7 @@ impl Shape {
         match self {
             Self::Plain => None,
             Self::Dates(formats, zone) => Some(formats.write(number, zone)),
-            Self::Decimal(decimal) => Some(decimal.write(number as f64)),
+            Self::Decimal(decimal) => Some(decimal.write_whole(number)),
         }
     }
 
@@ -91,6 +91,9 @@ pub(crate) struct Decimal {
 /// The most digits that a pattern may ask for.
 const MAX_DIGITS: usize = 300;
 
+/// Numbers from here on have no digits behind the point that could be told.
+const LONGEST: f64 = 9_007_199_254_740_992.0;
+
 impl Decimal {
     /// Read a pattern; what this does not know is `None`.
     fn parse(pattern: &str) -> Option<Self> {
@@ -98,7 +101,11 @@ impl Decimal {
         if pattern.len() > MAX_DIGITS || pattern.contains(['\'', ';', 'E', '\u{2030}', '\u{a4}']) {
             return None;
         }
-        let start = pattern.find(is_digit)?;
+        if pattern.is_empty() {
+            return None;
+        }
+        // What has no digits is written before a whole number, as in Java.
+        let start = pattern.find(is_digit).unwrap_or(pattern.len());
         let (prefix, rest) = pattern.split_at(start);
         let end = rest.find(|c| !is_digit(c)).unwrap_or(rest.len());
         let (digits, suffix) = rest.split_at(end);
@@ -130,14 +137,37 @@ impl Decimal {
     }
 
     fn write(&self, value: f64) -> String {
+        if value.is_nan() {
+            return "NaN".to_owned();
+        }
         let value = value * self.factor;
-        let text = format!("{:.*}", self.most_fraction, value.abs());
-        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        let text = if value.abs() < LONGEST {
+            format!("{:.*}", self.most_fraction, value.abs())
+        } else {
+            // The digits that tell it from others, and zeros behind them.
+            value.abs().to_string()
+        };
+        self.around(&text, value.is_sign_negative())
+    }
+
+    fn write_whole(&self, value: i64) -> String {
+        if self.factor == 1.0 {
+            return self.around(&value.unsigned_abs().to_string(), value < 0);
+        }
+        self.write(value as f64)
+    }
+
+    /// `text` of digits in the form of the pattern.
+    fn around(&self, text: &str, negative: bool) -> String {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let mut whole = whole.trim_start_matches('0').to_owned();
         while whole.len() < self.least_whole {
             whole.insert(0, '0');
         }
         let mut fraction = fraction.to_owned();
+        while fraction.len() < self.least_fraction {
+            fraction.push('0');
+        }
         while fraction.len() > self.least_fraction && fraction.ends_with('0') {
             fraction.pop();
         }
@@ -148,7 +178,7 @@ impl Decimal {
                 whole.insert(place, ',');
             }
         }
-        let sign = if value.is_sign_negative() { "-" } else { "" };
+        let sign = if negative { "-" } else { "" };
         let point = if fraction.is_empty() { "" } else { "." };
         format!(
             "{sign}{}{whole}{point}{fraction}{}",
@@ -180,7 +210,11 @@ mod tests {
         check("0", 3.5, "4");
         check("0.0%", 0.125, "12.5%");
         check("$0.0 each", 3.0, "$3.0 each");
-        for pattern in ["", "abc", "0E0", "'x'0", "0#", "0.#0", "0;(0)"] {
+        check("y", -1_000.0, "-y1000");
+        check("0.0", 9.2e18, "9200000000000000000.0");
+        let whole = |pattern: &str| Decimal::parse(pattern).unwrap().write_whole(i64::MAX);
+        assert_eq!(whole("#,##0.00"), "9,223,372,036,854,775,807.00");
+        for pattern in ["", "0E0", "'x'0", "0#", "0.#0", "0;(0)"] {
             assert_eq!(Decimal::parse(pattern), None, "{pattern}");
         }
     }

@@ -13,7 +13,7 @@ use tantivy::{DocId, SegmentReader};
 use super::super::ids::DocumentId;
 use super::collect::Found;
 use super::columns::Values;
-use super::compile::{date_value, scalar_text};
+use super::compile::{date_value, scalar_text, wrong_date};
 use super::error::EsError;
 use super::target::{self, Kind, Target};
 
@@ -53,8 +53,10 @@ enum By {
     Score,
     Position,
     Field(Target),
-    /// A field that no document has.
-    Unmapped,
+    /// A field that no document has, of numbers or of texts.
+    Unmapped {
+        numeric: bool,
+    },
 }
 
 /// A sort value that compares across segments.
@@ -248,7 +250,7 @@ impl Plan {
         for (place, key) in self.keys.iter().enumerate() {
             let values = match &key.by {
                 By::Field(target) => Some(Values::open(segment, target)?),
-                By::Score | By::Position | By::Unmapped => None,
+                By::Score | By::Position | By::Unmapped { .. } => None,
             };
             let missing = local(values.as_ref(), &key.missing)?;
             let after = match &self.after {
@@ -368,8 +370,11 @@ impl Key {
                 Some(target) if target.kind == Kind::AnyKey => return Err(only_keys(name)),
                 Some(target) => By::Field(target),
                 None if key.unmapped_type.is_some() => {
-                    check_type(key.unmapped_type.as_deref().unwrap_or_default())?;
-                    By::Unmapped
+                    let kind = key.unmapped_type.as_deref().unwrap_or_default();
+                    check_type(kind)?;
+                    By::Unmapped {
+                        numeric: NUMBERS.contains(&kind),
+                    }
                 }
                 None => {
                     return Err(EsError::query_shard(format!(
@@ -388,10 +393,7 @@ impl Key {
         let nanos = shows_nanos(key, &by)?;
         let numeric = match &by {
             By::Field(target) => matches!(target.kind, Kind::Long | Kind::Date),
-            By::Unmapped => matches!(
-                key.unmapped_type.as_deref(),
-                Some("long" | "integer" | "short" | "byte" | "date" | "date_nanos")
-            ),
+            By::Unmapped { numeric } => *numeric,
             By::Score | By::Position => true,
         };
         let first = match &key.missing {
@@ -399,8 +401,13 @@ impl Key {
             Some(Scalar::String(text)) if text == "_last" => false,
             Some(Scalar::String(text)) if text == "_first" => true,
             Some(value) => {
-                let missing = missing_value(&by, value, now_ms)?;
-                return Ok(Self::with_missing(by, descending, missing, key, nanos));
+                let missing = match missing_value(&by, value, now_ms)? {
+                    Raw::Number(given) if nanos => {
+                        Raw::Number(given.div_euclid(i128::from(NANOS_PER_MS)))
+                    }
+                    given => given,
+                };
+                return Self::with_missing(by, descending, missing, key, nanos);
             }
         };
         // First in a descending order is the greatest.
@@ -410,10 +417,16 @@ impl Key {
             (false, true) => Raw::Greatest,
             (false, false) => Raw::Least,
         };
-        Ok(Self::with_missing(by, descending, missing, key, nanos))
+        Self::with_missing(by, descending, missing, key, nanos)
     }
 
-    fn with_missing(by: By, descending: bool, missing: Raw, key: &SortKey, nanos: bool) -> Self {
+    fn with_missing(
+        by: By,
+        descending: bool,
+        missing: Raw,
+        key: &SortKey,
+        nanos: bool,
+    ) -> Result<Self, EsError> {
         let pick = match key.mode.as_deref() {
             Some("min") => Pick::Least,
             Some("max") => Pick::Greatest,
@@ -423,18 +436,18 @@ impl Key {
             _ if descending => Pick::Greatest,
             _ => Pick::Least,
         };
-        let format = key
-            .format
-            .as_deref()
-            .and_then(|format| Formats::parse(format).ok());
-        Self {
+        let format = match &key.format {
+            Some(format) => format_of(&by, key, format)?,
+            None => None,
+        };
+        Ok(Self {
             by,
             descending,
             missing,
             pick,
             format,
             nanos,
-        }
+        })
     }
 
     fn value(&self, raw: &Raw, id: &DocumentId) -> Value {
@@ -448,7 +461,7 @@ impl Key {
             (Raw::Number(number), by) => {
                 let number = i64::try_from(*number).unwrap_or(i64::MAX);
                 match (&self.format, by) {
-                    (Some(format), By::Field(target)) if target.kind == Kind::Date => {
+                    (Some(format), By::Field(_) | By::Unmapped { .. }) => {
                         json!(format.write(number, &Zone::default()))
                     }
                     (None, _) if self.nanos => json!(number.saturating_mul(NANOS_PER_MS)),
@@ -456,6 +469,28 @@ impl Key {
                 }
             }
         }
+    }
+}
+
+/// The format of a key's values, which only dates have.
+fn format_of(by: &By, key: &SortKey, format: &str) -> Result<Option<Formats>, EsError> {
+    let refused = match by {
+        By::Field(target) => match target.kind {
+            Kind::Date => None,
+            Kind::Long => Some("require a date_time formatter; got [decimal]".to_owned()),
+            _ => Some(format!(
+                "Field [{}] of type [keyword] does not support custom formats",
+                key.field
+            )),
+        },
+        By::Unmapped { .. } if key.unmapped_type.as_deref() == Some("date") => None,
+        By::Unmapped { .. } | By::Score | By::Position => return Ok(None),
+    };
+    match refused {
+        Some(reason) => Err(EsError::illegal_argument(reason)),
+        None => Formats::parse(format)
+            .map(Some)
+            .map_err(|error| wrong_date(&error)),
     }
 }
 
@@ -468,6 +503,9 @@ pub(crate) fn only_keys(field: &str) -> EsError {
         "Can only sort and aggregate on the keys of [{field}], such as [{field}.key]"
     ))
 }
+
+/// Types of fields that are sorted as whole numbers.
+const NUMBERS: [&str; 6] = ["long", "integer", "short", "byte", "date", "date_nanos"];
 
 /// Whether there is such a type of field.
 fn check_type(name: &str) -> Result<(), EsError> {
@@ -509,7 +547,7 @@ fn check_mode(key: &SortKey, by: &By) -> Result<(), EsError> {
         By::Field(target) if !matches!(target.kind, Kind::Long | Kind::Date) => Err(
             EsError::query_shard("we only support AVG, MEDIAN and SUM on number based fields"),
         ),
-        By::Field(_) | By::Score | By::Position | By::Unmapped => Ok(()),
+        By::Field(_) | By::Score | By::Position | By::Unmapped { .. } => Ok(()),
     }
 }
 
@@ -534,8 +572,13 @@ fn shows_nanos(key: &SortKey, by: &By) -> Result<bool, EsError> {
 /// The value that a sort gives documents without one: numbers and dates take
 /// numbers only.
 fn missing_value(by: &By, value: &Scalar, now_ms: i64) -> Result<Raw, EsError> {
-    if let (By::Field(target), Scalar::String(text)) = (by, value)
-        && matches!(target.kind, Kind::Date | Kind::Long)
+    let numeric = match by {
+        By::Field(target) => matches!(target.kind, Kind::Date | Kind::Long),
+        By::Unmapped { numeric } => *numeric,
+        By::Score | By::Position => false,
+    };
+    if let Scalar::String(text) = value
+        && numeric
         && text.parse::<i64>().is_err()
     {
         return Err(EsError::not_a_number(text));
@@ -591,7 +634,8 @@ fn raw_of(by: &By, value: &Scalar, now_ms: i64) -> Result<Raw, EsError> {
             Raw::Number(score_rank(score))
         }
         By::Position => whole()?,
-        By::Unmapped => Raw::Text(text.into()),
+        By::Unmapped { numeric: true } => whole()?,
+        By::Unmapped { numeric: false } => Raw::Text(text.into()),
         By::Field(target) => match target.kind {
             Kind::Long => whole()?,
             Kind::Date => match value {

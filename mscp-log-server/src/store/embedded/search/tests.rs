@@ -458,7 +458,7 @@ fn a_hit_has_the_form_that_clients_know() {
             "_source": {"annotations": {"level": "error", "user": "ann"}, "tags": ["a", "b"]},
             "fields": {
                 "message": ["Payment failed: timeout"],
-                "@timestamp": ["2026-11-23T03:05:00.000Z"],
+                "@timestamp": ["1795403100"],
                 "annotations.user": ["ann"],
                 "tags": ["a", "b"],
             },

@@ -17,6 +17,18 @@ use super::table::Table;
 /// The key of documents without a value, where those are counted.
 pub(super) const MISSING: u64 = u64::MAX;
 
+/// A number as one that is whole and has the same order.
+pub(super) fn rank(number: f64) -> i64 {
+    // Without the zero that is below zero.
+    let bits = (number + 0.0).to_bits() as i64;
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+/// The number of a [`rank`].
+pub(super) fn of_rank(rank: i64) -> f64 {
+    f64::from_bits((rank ^ (((rank >> 63) as u64) >> 1) as i64) as u64)
+}
+
 /// Ids by numbers.
 #[derive(Default)]
 pub(super) struct Interned {
@@ -184,4 +196,21 @@ pub(super) fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_keep_the_order_of_numbers_and_give_them_back() {
+        let numbers = [-1.8e19, -2.0, -0.5, 0.0, 0.5, 3.0, 9.2e18, 1.8e19];
+        assert!(numbers.is_sorted_by(|left, right| rank(*left) < rank(*right)));
+        assert!(
+            numbers
+                .iter()
+                .all(|number| of_rank(rank(*number)) == *number)
+        );
+        assert_eq!(rank(-0.0), rank(0.0));
+    }
 }

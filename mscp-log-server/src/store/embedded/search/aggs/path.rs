@@ -75,6 +75,7 @@ impl Path {
         for step in ways {
             match bucket.below.get(*step) {
                 Some(Partial::Placed(buckets)) if !buckets.is_empty() => bucket = &buckets[0],
+                None => return self.end.of_nothing(),
                 _ => return f64::NAN,
             }
         }
@@ -89,12 +90,21 @@ impl Path {
                 }
                 _ => f64::NAN,
             },
+            // A bucket that was put in where no document lies.
+            None => self.end.of_nothing(),
             _ => f64::NAN,
         }
     }
 }
 
 impl End {
+    fn of_nothing(self) -> f64 {
+        match self {
+            Self::Count | Self::Distinct => 0.0,
+            end => end.of_numbers(&Numbers::default()),
+        }
+    }
+
     fn of(kind: &Kind, property: Option<&str>) -> Option<Self> {
         Some(match (kind, property) {
             (Kind::Filter(_) | Kind::Missing(_), None | Some("doc_count")) => Self::Count,

@@ -17,6 +17,7 @@ use super::super::shape::{Shape, double};
 use super::super::sort::{no_columns, only_keys};
 use super::super::target::{self, Kind as FieldKind, Target};
 use super::composite::Composite;
+use super::keys::rank;
 use super::partition::Partition;
 use super::rounding::Rounding;
 use super::top_hits::TopHits;
@@ -150,7 +151,8 @@ pub(super) struct Buckets {
 pub(super) enum Cut {
     /// The key is the begin in milliseconds.
     Dates(Rounding),
-    /// The key is the bucket's number: it begins at `key * width + offset`.
+    /// The key is the rank of the bucket's number, which may lie beyond an
+    /// `i64`: it begins at `number * width + offset`.
     Numbers { width: f64, offset: f64 },
 }
 
@@ -294,10 +296,17 @@ impl Plan {
                     missing: metric.missing.clone(),
                 }
             }
-            AggregationKind::ValueCount(metric) => Kind::Values {
-                field: column(compiler, &metric.field)?,
-                missing: metric.missing.is_some(),
-            },
+            AggregationKind::ValueCount(metric) => {
+                let field = column(compiler, &metric.field)?;
+                let kind = field.as_ref().map(|field| &field.kind);
+                if matches!(kind, Some(FieldKind::Long | FieldKind::Date)) {
+                    missing_number(compiler, metric, field.as_ref())?;
+                }
+                Kind::Values {
+                    field,
+                    missing: metric.missing.is_some(),
+                }
+            }
             AggregationKind::Min(metric) => numbers(compiler, metric, "min", Shown::Min)?,
             AggregationKind::Max(metric) => numbers(compiler, metric, "max", Shown::Max)?,
             AggregationKind::Avg(metric) => numbers(compiler, metric, "avg", Shown::Avg)?,
@@ -664,7 +673,11 @@ impl Buckets {
         let extended = bounds(&histogram.extended_bounds)?;
         check_bounds(extended.0, extended.1)?;
         let hard = bounds(&histogram.hard_bounds)?;
-        check_within(extended, hard, |ms| formats.write(ms, &zone))?;
+        let units = |bounds: (Option<i64>, Option<i64>)| {
+            let unit = |ms| rounding.floor(ms);
+            (bounds.0.map(unit), bounds.1.map(unit))
+        };
+        check_within(units(extended), units(hard), |ms| formats.write(ms, &zone))?;
         let missing = instant(&histogram.missing)?;
         Ok(Self {
             shape: match (&field, &histogram.format) {
@@ -674,8 +687,8 @@ impl Buckets {
             },
             field,
             extended: (
-                extended.0.map(|ms| rounding.floor(ms)),
-                extended.1.map(|ms| rounding.floor(ms)),
+                extended.0.map(|ms| rounding.bound(ms)),
+                extended.1.map(|ms| rounding.bound(ms)),
             ),
             hard: (
                 hard.0.map(|ms| rounding.floor(ms) as f64),
@@ -715,12 +728,12 @@ impl Buckets {
                 None => Ok((None, None)),
             }
         };
-        let place = |value: f64| ((value - offset) / width).floor() as i64;
+        let place = |value: f64| rank(((value - offset) / width).floor());
         let extended = bounds(&histogram.extended_bounds)?;
         let hard = bounds(&histogram.hard_bounds)?;
         check_within(extended, hard, double)?;
-        let extended = (extended.0.map(place), extended.1.map(place));
         check_bounds(extended.0, extended.1)?;
+        let extended = (extended.0.map(place), extended.1.map(place));
         let field = numeric(compiler, &histogram.field, "histogram")?;
         Ok(Self {
             shape: Shape::of(field.as_ref(), histogram.format.as_deref(), Zone::default())?,
@@ -736,7 +749,10 @@ impl Buckets {
     }
 }
 
-fn check_bounds(low: Option<i64>, high: Option<i64>) -> Result<(), EsError> {
+fn check_bounds<T: PartialOrd + std::fmt::Display>(
+    low: Option<T>,
+    high: Option<T>,
+) -> Result<(), EsError> {
     match (low, high) {
         (Some(low), Some(high)) if low > high => Err(EsError::illegal_argument(format!(
             "[extended_bounds.min][{low}] cannot be greater than [extended_bounds.max][{high}]"
@@ -773,6 +789,9 @@ fn check_within<T: PartialOrd + Copy>(
     )))
 }
 
+/// A number of so many digits is a year.
+const YEAR_DIGITS: usize = 4;
+
 impl Ranges {
     fn new(
         compiler: &Compiler<'_>,
@@ -797,7 +816,13 @@ impl Ranges {
                     .map(Some)
                     .map_err(|_| EsError::not_a_number(&number.0)),
                 Some(value) if dates => {
-                    resolve(&scalar_text(value), compiler.now_ms, &formats, &zone, false)
+                    let text = scalar_text(value);
+                    // Milliseconds are of no zone.
+                    let counted = aggregation.format.is_none()
+                        && text.len() > YEAR_DIGITS
+                        && text.parse::<i64>().is_ok();
+                    let zone = if counted { Zone::default() } else { zone };
+                    resolve(&text, compiler.now_ms, &formats, &zone, false)
                         .map(|ms| Some(ms as f64))
                         .map_err(|error| wrong_date(&error))
                 }

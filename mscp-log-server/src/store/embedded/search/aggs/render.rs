@@ -12,6 +12,7 @@ use super::super::fetch::short;
 use super::super::shape::{Shape, double};
 use super::super::sort::Raw;
 use super::composite::Composite;
+use super::keys::{of_rank, rank};
 use super::merged::{Bucket, Hits, Key, Merged, Numbers, Partial};
 use super::path::Path;
 use super::plan::{Buckets, Cut, Kind, Node, Plan, Ranges, Shown, Terms};
@@ -220,7 +221,7 @@ impl Writer<'_> {
                     plan.shape.text(number).ok_or_else(|| number.to_string())
                 }
                 Cut::Numbers { width, offset } => {
-                    let begin = number as f64 * width + offset;
+                    let begin = of_rank(number) * width + offset;
                     value.insert("key".to_owned(), json!(begin));
                     plan.shape.computed(begin).ok_or_else(|| double(begin))
                 }
@@ -266,7 +267,7 @@ impl Writer<'_> {
             }
             key = match &plan.cut {
                 Cut::Dates(rounding) => rounding.next(key),
-                Cut::Numbers { .. } => key + 1,
+                Cut::Numbers { .. } => rank(of_rank(key) + 1.0),
             };
         }
         Ok(())
@@ -549,10 +550,7 @@ fn write_beside(answer: &mut Value, shape: &Shape) {
         "std_deviation_population",
         "std_deviation_sampling",
     ] {
-        if let Some(text) = answer[name]
-            .as_f64()
-            .and_then(|value| shape.computed(value))
-        {
+        if let Some(text) = number_of(&answer[name]).and_then(|value| shape.computed(value)) {
             answer[format!("{name}_as_string")] = json!(text);
         }
     }
@@ -560,10 +558,21 @@ fn write_beside(answer: &mut Value, shape: &Shape) {
     let written: Map<String, Value> = bounds
         .into_iter()
         .flatten()
-        .filter_map(|(name, value)| Some((name.clone(), json!(shape.computed(value.as_f64()?)?))))
+        .filter_map(|(name, value)| {
+            let text = shape.computed(number_of(value)?)?;
+            Some((name.clone(), json!(text)))
+        })
         .collect();
     if !written.is_empty() {
         answer["std_deviation_bounds_as_string"] = Value::Object(written);
+    }
+}
+
+/// A number as an answer has it, where `NaN` is a text.
+fn number_of(value: &Value) -> Option<f64> {
+    match value.as_str() {
+        Some("NaN") => Some(f64::NAN),
+        _ => value.as_f64(),
     }
 }
 

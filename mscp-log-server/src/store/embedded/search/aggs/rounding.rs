@@ -75,6 +75,11 @@ impl Rounding {
         begin.saturating_add(self.offset)
     }
 
+    /// The bucket that a bound asks for: its unit, and the offset behind that.
+    pub(super) fn bound(&self, ms: i64) -> i64 {
+        self.floor(ms.saturating_add(self.offset))
+    }
+
     /// The begin of the bucket behind the one that begins at `begin`.
     pub(super) fn next(&self, begin: i64) -> i64 {
         let shifted = begin.saturating_sub(self.offset);

@@ -19,7 +19,8 @@ use super::super::target::Target;
 use super::composite::Composing;
 use super::everyone::{Everyone, Scope};
 use super::keys::{
-    Interned, MISSING, distinct, distinct_values, has_value, hash, missing_key, term_keys,
+    Interned, MISSING, distinct, distinct_values, has_value, hash, missing_key, of_rank, rank,
+    term_keys,
 };
 use super::merged::{Bucket, Key, Merged, Numbers, Partial};
 use super::percentiles::Sample;
@@ -746,13 +747,13 @@ impl Buckets {
     /// The bucket of one value, where it is within the hard bounds.
     fn place(&self, value: i64, remembered: Option<&mut Remembered<'_>>, keys: &mut Vec<u64>) {
         let key = match (&self.cut, remembered) {
-            (Cut::Numbers { width, offset }, _) => ((value as f64 - offset) / width).floor() as i64,
+            (Cut::Numbers { width, offset }, _) => rank(((value as f64 - offset) / width).floor()),
             (Cut::Dates(_), Some(remembered)) => remembered.floor(value),
             (Cut::Dates(rounding), None) => rounding.floor(value),
         };
         // It is the bucket's begin that must be within, as in Elasticsearch.
         let begin = match &self.cut {
-            Cut::Numbers { width, .. } => key as f64 * width,
+            Cut::Numbers { width, .. } => of_rank(key) * width,
             Cut::Dates(_) => key as f64,
         };
         let within = self.hard.0.is_none_or(|low| begin >= low)

@@ -6,6 +6,7 @@ use mscp_log_core::query::ast::{Match, MatchPhrase, Operator, QueryString, Range
 use mscp_log_core::query::lucene::{Node, Occur as NodeOccur};
 use tantivy::query::Occur;
 
+use super::super::super::schema::INDEX;
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
 use super::terms::{can_be_similar, fuzziness_of, textual};
@@ -97,12 +98,21 @@ impl Compiler<'_> {
             }
             Node::Prefix { field, text } => self.each(asked, field.as_deref(), |target, name| {
                 textual(target, name, "prefix")?;
+                let analyzed = asked.text.analyze_wildcard == Some(true) && !asked.simple;
+                if analyzed && target.kind == Kind::Text {
+                    return self.words_and_prefix(asked, target, text);
+                }
                 Ok(Some(self.prefix_of(target, &normal(target, text), false)))
             }),
             Node::Wildcard { field, pattern } => {
                 self.each(asked, field.as_deref(), |target, name| {
                     if pattern == "*" {
                         return self.exists(name).map(Some);
+                    }
+                    if name == INDEX {
+                        return Err(EsError::query_shard(format!(
+                            "Can only use wildcard queries on keyword, text and wildcard fields - not on [{INDEX}] which is of type [{INDEX}]"
+                        )));
                     }
                     textual(target, name, "wildcard")?;
                     self.wildcard_of(target, &normal(target, pattern), false)
@@ -169,6 +179,30 @@ impl Compiler<'_> {
                 Ok(Some(combined(parts, wanted)))
             }
         }
+    }
+
+    /// The words of a text of which the last one may go on, as `analyze_wildcard`
+    /// has them.
+    fn words_and_prefix(
+        &self,
+        asked: &Asked<'_>,
+        target: &Target,
+        text: &str,
+    ) -> Result<Option<Compiled>, EsError> {
+        let words = asked.words(target, text)?;
+        let Some((last, whole)) = words.split_last() else {
+            return Ok(None);
+        };
+        let occur = match asked.text.default_operator {
+            Some(Operator::And) => Occur::Must,
+            _ => Occur::Should,
+        };
+        let mut parts: Vec<(Occur, Compiled)> = whole
+            .iter()
+            .map(|word| (occur, self.text_word(target, word)))
+            .collect();
+        parts.push((occur, self.prefix_of(target, last, false)));
+        Ok(Some(combined(parts, 0)))
     }
 
     /// What `make` gives for the field that is named, or for the best of the

@@ -197,11 +197,16 @@ impl Compiler<'_> {
                 }
             }
         } else {
-            let dates = Dates::new(
-                range.format.as_deref(),
-                range.time_zone.as_deref(),
-                self.now_ms,
-            )?;
+            let bounds = [&gt, &gte, &lt, &lte];
+            // Beside a number any text is one, where nothing else is said.
+            let by_number = bounds
+                .iter()
+                .any(|bound| matches!(bound, Some(Scalar::Number(_))));
+            let format = match &range.format {
+                None if by_number => Some("epoch_millis"),
+                format => format.as_deref(),
+            };
+            let dates = Dates::new(format, range.time_zone.as_deref(), self.now_ms)?;
             if let Some(value) = &gte {
                 low = low.max(dates.instant(value, false)?);
             }
@@ -305,7 +310,11 @@ impl Compiler<'_> {
 
     pub(super) fn exists(&self, field: &str) -> Result<Compiled, EsError> {
         if field.contains('*') {
-            let fields = target::expand(field);
+            let mut fields = target::expand(field);
+            if fields.is_empty() {
+                // It may mean objects, of which the fields below count.
+                fields = target::expand(&format!("{field}.*"));
+            }
             let parts = fields
                 .into_iter()
                 .map(|field| self.exists(field))
@@ -390,14 +399,20 @@ impl Compiler<'_> {
     }
 
     pub(super) fn regexp(&self, term: &Term, flags: Option<&str>) -> Result<Compiled, EsError> {
-        let Some(target) = target::resolve(self.schema, &term.field) else {
-            return Ok(none());
-        };
-        textual(&target, &term.field, "regexp")?;
+        let target = target::resolve(self.schema, &term.field);
+        if let Some(target) = &target {
+            textual(target, &term.field, "regexp")?;
+        }
         let fold = term.case_insensitive == Some(true);
         let flags = regexp::Flags::parse(flags.unwrap_or("ALL")).map_err(EsError::create_query)?;
         let expression = flags.applied(&scalar_text(&term.value));
-        self.regexp_of(&target, &expression, fold)
+        match &target {
+            Some(target) => self.regexp_of(target, &expression, fold),
+            // A wrong one is an error even where nothing is compared.
+            None => regexp::to_regex(&expression, fold)
+                .map(|_| none())
+                .map_err(EsError::create_query),
+        }
     }
 
     /// Terms that fit an expression of Lucene's.

@@ -277,6 +277,8 @@ impl Compiler<'_> {
         let kept = usize::try_from(prefix_length.unwrap_or(0)).unwrap_or(usize::MAX);
         let head: String = text.chars().take(kept).collect();
         let wanted: Vec<char> = text.chars().collect();
+        // To nothing only nothing is similar, as in Lucene.
+        let distance = if wanted.is_empty() { 0 } else { distance };
         let swaps = transpositions.unwrap_or(true);
         let begin = head.clone();
         let test =

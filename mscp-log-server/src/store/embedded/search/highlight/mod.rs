@@ -81,9 +81,22 @@ impl Highlighter {
                 .into_iter()
                 .filter_map(Value::as_str)
                 .filter(|text| text.len() <= MAX_VALUE_BYTES);
+            // A NUL parts values, as it does where Elasticsearch joins several.
+            let parts = texts.flat_map(|text| match field.passages.is_whole() {
+                true => vec![text],
+                false => text.split('\0').collect(),
+            });
+            let mut parts: Vec<(&str, Vec<(usize, usize)>)> = parts
+                .map(|text| (text, field.marks.spans(text, field.is_text)))
+                .collect();
+            // Where nothing is marked, the first one begins the value.
+            if parts.iter().all(|(_, spans)| spans.is_empty()) {
+                parts.truncate(1);
+            } else {
+                parts.retain(|(_, spans)| !spans.is_empty());
+            }
             let mut fragments = Vec::new();
-            for text in texts {
-                let spans = field.marks.spans(text, field.is_text);
+            for (text, spans) in parts {
                 for fragment in field.passages.cut(text, &spans) {
                     fragments.push(field.write(text, &fragment, &spans));
                 }

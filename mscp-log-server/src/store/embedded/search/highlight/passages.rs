@@ -142,6 +142,21 @@ impl Units {
     }
 }
 
+/// Whether a sentence begins at `at`, where UAX #29 says so. Unlike that, Java
+/// begins none with each line.
+fn begins_a_sentence(text: &str, at: usize) -> bool {
+    let (before, behind) = text.split_at(at);
+    if !before.ends_with(['\n', '\r']) {
+        return true;
+    }
+    let closing = |c: char| c.is_whitespace() || ")]}\"'\u{bb}\u{201d}".contains(c);
+    match before.trim_end_matches(closing).chars().next_back() {
+        Some('.') => !behind.trim_start().starts_with(char::is_lowercase),
+        Some(end) => "!?\u{2026}\u{3002}\u{ff01}\u{ff1f}".contains(end),
+        None => false,
+    }
+}
+
 /// The scripts whose characters UAX #29 parts.
 fn script(character: char) -> Option<u8> {
     match character {
@@ -181,7 +196,11 @@ impl Scanner {
     fn new(text: &str, size: usize) -> Self {
         let units = Units::new(text);
         Self {
-            sentences: units.bounds(text.split_sentence_bound_indices().map(|(at, _)| at)),
+            sentences: units.bounds(
+                text.split_sentence_bound_indices()
+                    .map(|(at, _)| at)
+                    .filter(|at| begins_a_sentence(text, *at)),
+            ),
             words: units.words(text),
             units,
             size,
