@@ -106,7 +106,9 @@ fn metric(dice: &mut Dice, knows: Knows) -> Value {
 
 fn top_hits(dice: &mut Dice, knows: Knows) -> Value {
     let mut body = json!({ "sort": sort(dice, knows, Ends::Always) });
-    dice.maybe(60, &mut body, "size", |dice| json!(dice.below(4)));
+    // No hits are an error from version 8 on.
+    let least = usize::from(!knows.eight);
+    dice.maybe(60, &mut body, "size", |dice| json!(least + dice.below(4)));
     dice.maybe(20, &mut body, "from", |dice| json!(dice.below(2)));
     dice.maybe(60, &mut body, "_source", source);
     json!({ "top_hits": body })
@@ -117,7 +119,7 @@ fn bucket(dice: &mut Dice, knows: Knows, below: &mut Map<String, Value>) -> Valu
         0..=3 => terms(dice, knows, below),
         4 | 5 => date_histogram(dice, below),
         6 => histogram(dice),
-        7 => range(dice),
+        7 => range(dice, knows),
         8 => date_range(dice),
         9 => json!({ "filter": query(dice, knows, 1) }),
         10 => filters(dice, knows),
@@ -259,10 +261,11 @@ fn histogram(dice: &mut Dice) -> Value {
     json!({ "histogram": body })
 }
 
-fn range(dice: &mut Dice) -> Value {
+fn range(dice: &mut Dice, knows: Knows) -> Value {
     let ranges = dice.some(1, 4, |dice| {
         let mut range = json!({});
-        dice.maybe(70, &mut range, "from", |dice| json!(dice.between(-3, 10)));
+        let ends = if knows.eight { 70 } else { 100 };
+        dice.maybe(ends, &mut range, "from", |dice| json!(dice.between(-3, 10)));
         dice.maybe(70, &mut range, "to", |dice| json!(dice.between(0, 20)));
         dice.maybe(20, &mut range, "key", |dice| {
             json!(dice.pick(&["low", "high"]))

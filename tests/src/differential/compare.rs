@@ -40,9 +40,11 @@ pub enum Weight {
     Unsupported,
     /// Both refuse, with the same status: only the types of the error differ.
     InNameOnly,
-    /// The embedded store refuses a clause that the engine refuses, too, where it
-    /// builds it: but it builds none that it knows to be needless.
+    /// The embedded store refuses or names a clause that the engine would, too,
+    /// where it builds it: but it builds none that it knows to be needless.
     Needless,
+    /// Words that are marked in texts beyond ASCII, or parts around them.
+    Marks,
 }
 
 impl Difference {
@@ -164,7 +166,12 @@ fn errors(path: &str, embedded: &Answer, engine: &Answer) -> Option<Difference> 
         embedded: brief(&embedded.body),
         engine: brief(&engine.body),
         weight: match () {
-            () if embedded.status == engine.status => Weight::InNameOnly,
+            // Older engines have faults of their own where a body is wrong.
+            () if embedded.status == engine.status
+                || (embedded.status == 400 && engine.status >= 500) =>
+            {
+                Weight::InNameOnly
+            }
             () if embedded.status == 400 && reason(&embedded.body).contains("not supported") => {
                 Weight::Unsupported
             }
@@ -217,7 +224,17 @@ const NOT_COMPARED: &[&str] = &[
 ];
 
 fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
-    let part = |place: String| Some(Difference::new(place, embedded, engine));
+    let part = |place: String| {
+        let mut found = Difference::new(place, embedded, engine);
+        let plain = |value: &Value| {
+            let text = value.as_str().unwrap_or_default();
+            text.chars().all(|c| c.is_ascii() && c != '\0')
+        };
+        if path.contains("/highlight/") && !(plain(embedded) && plain(engine)) {
+            found.weight = Weight::Marks;
+        }
+        Some(found)
+    };
     match (embedded, engine) {
         (Value::Object(left), Value::Object(right)) => {
             if left.contains_key("error") || right.contains_key("error") {
@@ -245,16 +262,21 @@ fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
                         let names = names.as_array().into_iter().flatten();
                         names.map(Value::to_string).collect()
                     };
-                    if set(value) == set(right.get(name).unwrap_or(&Value::Null)) {
+                    let (all, some) = (set(value), set(right.get(name).unwrap_or(&Value::Null)));
+                    if some == all {
                         continue;
+                    }
+                    if some.is_subset(&all) {
+                        let mut found = Difference::new(below, value, &Value::Null);
+                        found.weight = Weight::Needless;
+                        return Some(found);
                     }
                 }
                 let Some(other) = right.get(name) else {
-                    return Some(Difference::new(
-                        format!("{below} only embedded"),
-                        value,
-                        &Value::Null,
-                    ));
+                    let mut found =
+                        Difference::new(format!("{below} only embedded"), value, &Value::Null);
+                    found.weight = of_marks(name, value);
+                    return Some(found);
                 };
                 let found = match (name.as_str(), value, other) {
                     ("hits", Value::Array(left), Value::Array(right)) => {
@@ -272,7 +294,10 @@ fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
                     && !says_nothing(name, value)
             });
             more.map(|(name, value)| {
-                Difference::new(format!("{path}/{name} only engine"), &Value::Null, value)
+                let place = format!("{path}/{name} only engine");
+                let mut found = Difference::new(place, &Value::Null, value);
+                found.weight = of_marks(name, value);
+                found
             })
         }
         (Value::Array(left), Value::Array(right)) => {
@@ -305,6 +330,15 @@ fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
         }
         _ if embedded == engine => None,
         _ => part(path.to_owned()),
+    }
+}
+
+/// How much a highlight weighs that only one side has.
+fn of_marks(name: &str, value: &Value) -> Weight {
+    if name == "highlight" && !value.to_string().is_ascii() {
+        Weight::Marks
+    } else {
+        Weight::Wrong
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Outcome {
     /// Those that the embedded store refuses for a clause which the engine
     /// refuses where it needs it.
     pub needless: usize,
+    /// Those whose highlights differ in texts beyond ASCII.
+    pub marks: usize,
 }
 
 /// The two stores.
@@ -262,7 +264,10 @@ impl Run<'_> {
     async fn round(&mut self, seed: u64) {
         let round = format!("r{seed}");
         let mut dice = Dice::new(seed);
-        let documents = documents::corpus(&mut dice, &round, DOCUMENTS);
+        let mut documents = documents::corpus(&mut dice, &round, DOCUMENTS);
+        if !self.plan.knows.eight {
+            documents::with_plain_numbers(&mut documents);
+        }
         let nothing = Request {
             endpoint: "_count",
             index: format!("logstash-{round}-*"),
@@ -311,6 +316,7 @@ impl Run<'_> {
             Weight::Unsupported => &mut self.outcome.unsupported,
             Weight::InNameOnly => &mut self.outcome.misnamed,
             Weight::Needless => &mut self.outcome.needless,
+            Weight::Marks => &mut self.outcome.marks,
         } += 1;
         let class = difference.class();
         let times = self.known.entry(class.clone()).or_insert(0);
@@ -318,7 +324,7 @@ impl Run<'_> {
         // A status has its cause in its class.
         let shown = match difference.weight {
             Weight::Wrong if !class.contains(" status ") => SHOWN,
-            Weight::Needless => 0,
+            Weight::Needless | Weight::Marks => 0,
             _ => 1,
         };
         if *times > shown {

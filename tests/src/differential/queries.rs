@@ -90,7 +90,7 @@ fn whole_field(dice: &mut Dice, knows: Knows) -> String {
 
 /// A value that `field` may have and `knows` can read.
 pub fn value_of(dice: &mut Dice, knows: Knows, field: &str) -> Value {
-    if dice.percent(3) {
+    if dice.percent(3) && (knows.eight || field != "@timestamp") {
         return dice.number();
     }
     match field {
@@ -274,10 +274,13 @@ fn fuzziness(dice: &mut Dice) -> Value {
 
 fn matching(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
     // An engine finds no beginnings of the values of a key of annotations.
-    let field = match kind {
+    let mut field = match kind {
         "match_bool_prefix" => whole_field(dice, knows),
         _ => field(dice, knows),
     };
+    if kind == "match_bool_prefix" && (field == "annotations" || field == "_id") {
+        field = "level".to_owned();
+    }
     let text = if field == "message" {
         json!(words(dice))
     } else {
@@ -397,7 +400,13 @@ fn term(dice: &mut Dice, knows: Knows) -> Value {
         return json!({ "term": { field: value } });
     }
     let mut body = json!({ "value": value });
-    dice.maybe(30, &mut body, "case_insensitive", |_| json!(true));
+    // Nothing in any case is nothing, before version 8.
+    let folds = if knows.eight || body["value"] != "" {
+        30
+    } else {
+        0
+    };
+    dice.maybe(folds, &mut body, "case_insensitive", |_| json!(true));
     json!({ "term": { field: body } })
 }
 

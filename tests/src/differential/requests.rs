@@ -274,8 +274,10 @@ fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
     dice.maybe(fields, &mut body, "fields", |dice| {
         json!(dice.some(1, 3, |dice| field_format(dice, knows)))
     });
+    // A field that is named twice is shown twice by OpenSearch.
+    let columns = if knows.elasticsearch { 3 } else { 1 };
     dice.maybe(10, &mut body, "docvalue_fields", |dice| {
-        json!(dice.some(1, 3, |dice| column_format(dice, knows)))
+        json!(dice.some(1, columns, |dice| column_format(dice, knows)))
     });
     dice.maybe(3, &mut body, "stored_fields", |dice| {
         json!(dice.pick(&["level", "_source"]))
@@ -330,11 +332,16 @@ fn by_place(dice: &mut Dice, body: &mut Value) {
 }
 
 fn field_format(dice: &mut Dice, knows: Knows) -> Value {
-    let name = if dice.percent(15) {
+    let mut name = if dice.percent(15) {
         dice.pick(&["*", "n*", "log.*", "annot*"]).to_owned()
     } else {
         field(dice, knows)
     };
+    // What is no field of a document, and the whole of annotations, others show
+    // in forms of their own.
+    if !knows.eight && (name.starts_with(['_', '*']) || name.starts_with("annot")) {
+        name = "level".to_owned();
+    }
     if dice.percent(70) {
         return json!(name);
     }
@@ -453,14 +460,23 @@ fn sort_key(dice: &mut Dice, knows: Knows) -> Value {
         "unmapped_type",
         |dice| json!(dice.pick(&["long", "keyword", "date"])),
     );
-    dice.maybe(15, &mut settings, "mode", |dice| {
+    let modes = if knows.eight || field != "no.such.field" {
+        15
+    } else {
+        0
+    };
+    dice.maybe(modes, &mut settings, "mode", |dice| {
+        if field == "@timestamp" && !knows.eight {
+            return json!(dice.pick(&["min", "max"]));
+        }
         json!(dice.pick(&["min", "max", "min", "max", "sum", "avg", "median"]))
     });
     if field == "@timestamp" && knows.elasticsearch {
         dice.maybe(10, &mut settings, "format", |dice| {
             json!(dice.pick(&["strict_date_optional_time", "yyyy-MM-dd"]))
         });
-        dice.maybe(3, &mut settings, "numeric_type", |dice| {
+        let types = if knows.eight { 3 } else { 0 };
+        dice.maybe(types, &mut settings, "numeric_type", |dice| {
             json!(dice.pick(&["date_nanos", "date", "long"]))
         });
     }

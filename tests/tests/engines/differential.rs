@@ -20,26 +20,34 @@ const CASES: usize = 100;
 /// Texts that are cut.
 const TEXTS: usize = 5_000;
 
-/// The trials of an engine from Elasticsearch 8 on, which decides where versions
-/// differ in what they refuse. Others are compared by the binary.
+/// The trials of an engine: the documents from Elasticsearch 7.17 on and of
+/// OpenSearch 2, the tokens from Elasticsearch 8 on, which decides where versions
+/// differ. Others are compared by the binary.
 pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
     let Some(spec) = target.spec else {
         return Vec::new();
     };
-    if spec.product != Product::Elasticsearch || spec.version.0 < 8 {
+    let (compared, decides) = match spec.product {
+        Product::Elasticsearch => (spec.version.0 >= 7, spec.version.0 >= 8),
+        Product::OpenSearch => (spec.version.0 == 2, false),
+    };
+    if !compared {
         return Vec::new();
     }
     let name = |what: &str| format!("{}::differential::{what}", spec.name);
     let queries = Arc::clone(target);
     let texts = Arc::clone(target);
-    vec![
-        Trial::test(name("random queries match the same documents"), move || {
-            same_documents(spec, &Side::new(&queries.running().url, None))
-        }),
-        Trial::test(name("texts are cut in the same tokens"), move || {
-            same_tokens(&Side::new(&texts.running().url, None))
-        }),
-    ]
+    let mut trials = vec![Trial::test(
+        name("random queries match the same documents"),
+        move || same_documents(spec, &Side::new(&queries.running().url, None)),
+    )];
+    if decides {
+        trials.push(Trial::test(
+            name("texts are cut in the same tokens"),
+            move || same_tokens(&Side::new(&texts.running().url, None)),
+        ));
+    }
+    trials
 }
 
 fn same_documents(spec: &'static Spec, engine: &Side) -> Result<(), Failed> {
