@@ -217,9 +217,10 @@ fn forward(
     });
 }
 
+/// Where the node says that it listens; lines about a store have origins, too.
 fn origin_in(line: &str) -> Option<String> {
-    let start = line.find("http://127.0.0.1:")?;
-    let origin: String = line[start..]
+    let (_, origin) = line.split_once(" listens on ")?;
+    let origin: String = origin
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.'))
         .collect();
