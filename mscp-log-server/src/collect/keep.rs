@@ -32,6 +32,9 @@ pub enum Place {
     File(FilePosition),
     /// Behind the entry of this cursor.
     Journal(String),
+    /// Every file that was there at this time, in microseconds since the
+    /// epoch, is among the positions.
+    Scanned(i64),
 }
 
 /// What a source hands over.
@@ -47,9 +50,6 @@ enum Change {
     To(Place),
     /// The file is gone.
     Forget(Key),
-    /// Every file that was there at this time, in microseconds since the
-    /// epoch, is among the positions.
-    Scanned(i64),
 }
 
 impl Item {
@@ -79,14 +79,6 @@ impl Item {
     pub(super) fn forget(key: Key) -> Self {
         Self {
             change: Change::Forget(key),
-            chunk: None,
-        }
-    }
-
-    /// The folders of log files were looked through at `at_us`.
-    pub(super) fn scanned(at_us: i64) -> Self {
-        Self {
-            change: Change::Scanned(at_us),
             chunk: None,
         }
     }
@@ -123,7 +115,6 @@ impl Positions {
             Change::Forget(key) => {
                 self.files.remove(key);
             }
-            Change::Scanned(at_us) => self.scanned_us = *at_us,
         }
     }
 
@@ -133,6 +124,7 @@ impl Positions {
                 self.files.insert(position.key, position);
             }
             Place::Journal(cursor) => self.journal = Some(cursor),
+            Place::Scanned(at_us) => self.scanned_us = at_us,
         }
     }
 
@@ -549,7 +541,7 @@ mod tests {
             records(2, 10),
             Item::place(Place::Journal("s=1".to_owned())),
             Item::forget(position(2, 0).key),
-            Item::scanned(77),
+            Item::place(Place::Scanned(77)),
         ];
         handed(&agent, keeper, items, true).await;
         let found = agent.found();

@@ -66,7 +66,7 @@ async fn an_agents_token_collects_for_its_machines_only_and_a_batch_is_taken_who
     assert_eq!(collect(&scene, &root.await.unwrap(), &both).await.0, 403);
     assert_eq!(scene.count(&scene.token, json!({"match_all": {}})).await, 0);
 
-    let (status, body) = collect(&scene, &of_host, &[ours.clone()]).await;
+    let (status, body) = collect(&scene, &of_host, std::slice::from_ref(&ours)).await;
     assert_eq!((status, &body), (202, &json!({"accepted": 1})));
     let (status, _) = collect(&scene, &of_zone, &[ours]).await;
     assert_eq!(status, 202);

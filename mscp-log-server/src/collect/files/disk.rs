@@ -130,7 +130,7 @@ fn names(folder: &Path, complete: &mut bool) -> Vec<String> {
 
 /// The name that a file had before rotation added `.1`, `-20261123` or
 /// `.20261123-031800` to it, if `is_name` knows it.
-fn before_rotation<'n>(name: &'n str, is_name: impl Fn(&str) -> bool) -> Option<&'n str> {
+fn before_rotation(name: &str, is_name: impl Fn(&str) -> bool) -> Option<&str> {
     let added = |byte: u8| byte.is_ascii_digit() || b".-_:TZ".contains(&byte);
     let bytes = name.as_bytes();
     let mut at = bytes.len();

@@ -53,8 +53,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => (name.clone(), prop::collection::vec(0usize..90, 1..5)).prop_map(|(name, lines)| Op::Write(name, lines)),
         2 => name.clone().prop_map(Op::Begin),
-        2 => name.clone().prop_map(Op::Rotate),
-        1 => name.clone().prop_map(Op::CopyTruncate),
+        // A file is rotated in one way or in the other.
+        2 => (0..2usize).prop_map(Op::Rotate),
+        1 => Just(Op::CopyTruncate(2)),
         1 => name.clone().prop_map(Op::Delete),
         1 => name.prop_map(Op::Create),
         3 => Just(Op::Scan),
@@ -89,6 +90,10 @@ struct World {
     births: bool,
     names: BTreeMap<String, File>,
     files: Vec<File>,
+    /// Which files, by number and birth, the reader had open before this step.
+    open: HashSet<(u64, i64)>,
+    /// What has neither a name nor is open.
+    gone: Vec<File>,
     now_us: i64,
     next_line: u64,
     excused: HashSet<u64>,
@@ -115,14 +120,24 @@ impl World {
             .extend(open.filter(|line| !kept.contains(line)));
     }
 
+    fn look_who_is_open(&mut self) {
+        // One share is here, and one with the name.
+        let open = self
+            .files
+            .iter()
+            .filter(|file| Rc::strong_count(file) > 1 + file.borrow().links);
+        let open = open.map(|file| (file.borrow().number, file.borrow().birth_us));
+        self.open = open.collect();
+    }
+
     fn unlink(&mut self, name: &str) {
         let Some(file) = self.names.remove(name) else {
             return;
         };
         file.borrow_mut().links -= 1;
-        // The reader has a share of it where it is open; the other two are
-        // here and in `files`.
-        if Rc::strong_count(&file) <= 2 {
+        // What is open while it is looked at for another reason is not followed.
+        let id = (file.borrow().number, file.borrow().birth_us);
+        if !self.open.contains(&id) || Rc::strong_count(&file) <= 2 {
             self.excuse(&file);
         }
     }
@@ -132,8 +147,11 @@ impl World {
             return;
         }
         // The lowest number that is free, so that numbers are used again.
-        self.files
-            .retain(|file| file.borrow().links > 0 || Rc::strong_count(file) > 1);
+        let (here, gone) = std::mem::take(&mut self.files)
+            .into_iter()
+            .partition(|file| file.borrow().links > 0 || Rc::strong_count(file) > 1);
+        self.files = here;
+        self.gone.extend::<Vec<File>>(gone);
         let used: HashSet<u64> = self.files.iter().map(|file| file.borrow().number).collect();
         // Without births a number that is used again can be told by content
         // only, which is not always enough: there it is not promised.
@@ -369,7 +387,6 @@ impl Run {
         let mut world = World {
             births,
             now_us: 1_000_000_000,
-            between,
             used: 1,
             ..World::default()
         };
@@ -388,6 +405,9 @@ impl Run {
         run.step(&Op::Scan);
         run.step(&Op::Keep(100));
         run.step(&Op::Save);
+        // What was rotated before the first scan is not promised.
+        run.world.borrow_mut().between = between;
+        run.world.borrow_mut().questions = 0;
         run
     }
 
@@ -403,6 +423,7 @@ impl Run {
 
     fn step(&mut self, op: &Op) {
         let now_us = self.now();
+        self.world.borrow_mut().look_who_is_open();
         let mut out = Vec::new();
         let reader = self.reader.as_mut().unwrap();
         match op {
@@ -435,7 +456,8 @@ impl Run {
                 // What is open by nobody and has no name is gone.
                 let gone: Vec<File> = {
                     let world = self.world.borrow();
-                    let gone = world.files.iter().filter(|file| file.borrow().links == 0);
+                    let files = world.files.iter().chain(&world.gone);
+                    let gone = files.filter(|file| file.borrow().links == 0);
                     gone.cloned().collect()
                 };
                 gone.iter()
@@ -511,7 +533,7 @@ impl Run {
         // Lines are numbered as they are written: what one file got in one
         // life of it is kept with rising numbers.
         let place: HashMap<u64, usize> = self.order.iter().copied().zip(0..).collect();
-        for file in &world.files {
+        for file in world.files.iter().chain(&world.gone) {
             let file = file.borrow();
             let kept = file
                 .lines
@@ -535,7 +557,11 @@ proptest! {
         ops in prop::collection::vec(op(), 1..60),
         between in prop::collection::vec((0usize..80, op()), 0..20),
     ) {
-        let mut between = between;
+        // Where births are not told, a deleted file whose number is used again
+        // is known by content only, which is not always enough.
+        let told = |op: &Op| births || !matches!(op, Op::Delete(_));
+        let ops: Vec<Op> = ops.into_iter().filter(told).collect();
+        let mut between: Vec<_> = between.into_iter().filter(|(_, op)| told(op)).collect();
         between.sort_by_key(|(at, _)| *at);
         let mut run = Run::new(births, between.into());
         ops.iter().for_each(|op| run.step(op));

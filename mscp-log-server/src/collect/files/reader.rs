@@ -147,10 +147,19 @@ pub(super) struct Reader<D: Disk> {
     scanned_us: i64,
     buffer: Vec<u8>,
     counts: [Counts; 2],
+    /// How files began that were forgotten since the last scan: copies of them
+    /// may be there.
+    forgotten: Vec<(String, [Beginning; 2])>,
     /// Whether files were begun since the last scan.
     begun: bool,
     /// Every file by where it was found last.
     places: HashMap<String, Key>,
+}
+
+/// The file that was at a place, and how its content began.
+struct Stood {
+    file: (Key, Option<i64>),
+    begins: [Beginning; 2],
 }
 
 /// How far the reader is behind what it has seen of files of one kind.
@@ -222,6 +231,7 @@ impl<D: Disk> Reader<D> {
             scanned_us,
             buffer: Vec::new(),
             counts: [Counts::default(); 2],
+            forgotten: Vec::new(),
             begun: false,
             places: HashMap::new(),
         }
@@ -267,7 +277,21 @@ impl<D: Disk> Reader<D> {
         for tracked in self.files.values_mut() {
             tracked.missing += 1;
         }
-        let before = std::mem::take(&mut self.at);
+        // What stood at each place, and how it began: its position may be
+        // forgotten below, and copies of it must still be known.
+        let before: HashMap<String, Stood> = std::mem::take(&mut self.at)
+            .into_iter()
+            .filter_map(|(place, file)| {
+                let position = &self.files.get(&file.0)?.follow.position;
+                let place_of = position.target.as_ref().unwrap_or(&position.path);
+                if position.birth_us != file.1 || *place_of != place {
+                    // Its inode has another file now.
+                    return None;
+                }
+                let begins = [position.head, position.before];
+                Some((place, Stood { file, begins }))
+            })
+            .collect();
         for found in scan.found.iter().filter(|found| !found.rotated) {
             let file = (found.stat.key, found.stat.birth_us);
             self.at.insert(found.at.clone(), file);
@@ -286,19 +310,20 @@ impl<D: Disk> Reader<D> {
             let place = found.target.as_ref().unwrap_or(&found.path);
             let made = found.stat.birth_us.unwrap_or(found.stat.modified_us);
             let since_scan = self.scanned_us > 0 && made >= self.scanned_us;
-            let moved = self.at.get(place) != before.get(place);
-            let new = match (before.get(place), found.stat.birth_us) {
+            let stood = before.get(place);
+            let moved = self.at.get(place) != stood.map(|stood| &stood.file);
+            let new = match (stood.map(|stood| stood.file), found.stat.birth_us) {
                 (None, _) => since_scan,
-                (Some((_, Some(of))), Some(this)) => moved && this > *of,
-                (Some((key, _)), _) => since_scan && (moved || !self.stands(place, *key)),
+                (Some((_, Some(of))), Some(this)) => moved && this > of,
+                (Some((key, _)), _) => since_scan && (moved || !self.stands(place, key)),
             };
-            if new && !self.is_copy(found) {
+            if new && !self.is_copy(found, stood) {
                 self.found(found, now_us, false, out);
             }
         }
         // Places whose file is between two names keep it.
-        for (place, file) in before {
-            self.at.entry(place).or_insert(file);
+        for (place, stood) in before {
+            self.at.entry(place).or_insert(stood.file);
         }
         self.at.retain(|_, (key, _)| self.files.contains_key(key));
         let known = out.len();
@@ -310,9 +335,10 @@ impl<D: Disk> Reader<D> {
             self.gone(out);
         }
         if self.begun || out.len() > known || self.scanned_us == 0 {
-            out.push(Item::scanned(now_us));
+            out.push(Item::place(Place::Scanned(now_us)));
         }
         self.begun = false;
+        self.forgotten.clear();
         self.scanned_us = now_us;
         let places = self.files.iter();
         self.places = places
@@ -464,7 +490,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Whether a file begins as one does, or did, that is followed under its name.
-    fn is_copy(&mut self, found: &Found) -> bool {
+    fn is_copy(&mut self, found: &Found, stood: Option<&Stood>) -> bool {
         let begin = self.disk.open(&found.at).and_then(|handle| {
             let mut begin = vec![0; PRINT_BYTES as usize];
             let read = self.disk.read(&handle, 0, &mut begin)?;
@@ -475,8 +501,16 @@ impl<D: Disk> Reader<D> {
         // late, but a record is not doubled.
         let Ok(begin) = begin else { return true };
         let of_name = self.files.values().map(|tracked| &tracked.follow.position);
-        let mut of_name = of_name.filter(|position| position.path == found.path);
-        of_name.any(|position| position.head.begins(&begin) || position.before.begins(&begin))
+        let of_name = of_name.filter(|position| position.path == found.path);
+        let begins = of_name.flat_map(|position| [position.head, position.before]);
+        let forgotten = self
+            .forgotten
+            .iter()
+            .filter(|(path, _)| *path == found.path);
+        let mut begins = begins
+            .chain(stood.into_iter().flat_map(|stood| stood.begins))
+            .chain(forgotten.flat_map(|(_, begins)| *begins));
+        begins.any(|known| known.begins(&begin))
     }
 
     /// A hash of what stands before `offset` in the file at `path`, if it is
@@ -514,6 +548,8 @@ impl<D: Disk> Reader<D> {
             return;
         };
         let position = tracked.follow.position;
+        let begins = [position.head, position.before];
+        self.forgotten.push((position.path.clone(), begins));
         self.counts[of(position.kind)].lost_deleted +=
             position.size.saturating_sub(position.offset);
         self.open -= usize::from(tracked.handle.is_some());
@@ -765,7 +801,7 @@ impl Records<'_> {
         };
         let (message, _) = self.reading.encoding.decode_without_bom_handling(line.text);
         let message = match message.strip_prefix('\u{feff}') {
-            Some(rest) if line.offset == 0 => rest.into(),
+            Some(rest) if line.offset == 0 => rest,
             _ => &*message,
         };
         let found = self.reading.time.as_ref();
