@@ -2,6 +2,7 @@
 //! that the system chose.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -39,6 +40,8 @@ pub struct Node {
     /// The origin it listens on, as `http://127.0.0.1:41234`.
     pub url: String,
     said: Arc<Mutex<String>>,
+    /// Where it listens for Beats, if it does.
+    pub beats: Option<SocketAddr>,
 }
 
 impl Node {
@@ -76,7 +79,7 @@ impl Node {
             .spawn()
             .expect("the binary can be executed");
         // Both streams are drained to their end, or the child would block on a
-        // full pipe. The first line that names an origin says it listens.
+        // full pipe. They say where it listens, and then where its data are.
         let (lines, received) = mpsc::channel::<String>();
         let stdout = child.stdout.take().expect("piped above");
         let stderr = child.stderr.take().expect("piped above");
@@ -85,13 +88,25 @@ impl Node {
         forward(stderr, lines, Arc::clone(&said));
         let begun = Instant::now();
         let mut output = String::new();
+        let (mut url, mut beats) = (None, None);
         loop {
             let left = START_LIMIT.saturating_sub(begun.elapsed());
             match received.recv_timeout(left) {
                 Ok(line) => {
-                    if let Some(url) = origin_in(&line) {
+                    url = url.or_else(|| origin_in(&line));
+                    if let Some(address) = line.strip_prefix("Beats are taken on ") {
+                        beats = address.parse().ok();
+                    }
+                    if line.starts_with("data in ")
+                        && let Some(url) = url
+                    {
                         std::thread::spawn(move || for _ in received {});
-                        return Ok(Self { child, url, said });
+                        return Ok(Self {
+                            child,
+                            url,
+                            beats,
+                            said,
+                        });
                     }
                     output.push_str(&line);
                     output.push('\n');

@@ -3,19 +3,22 @@
 //! expired, no TLS at all. Certificates are made when they are asked for.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
     date_time_ymd,
 };
-use rustls::ServerConfig;
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority of a test's own.
 #[derive(Debug)]
@@ -81,6 +84,75 @@ impl Authority {
                 PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             );
         Face::Tls(Arc::new(config.expect("the key is the certificate's")))
+    }
+}
+
+/// A certificate and its key as files.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate, PEM.
+    pub cert: PathBuf,
+    /// The key, PEM.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A certificate for `names`, of a server or a client, in files of `folder`
+    /// that are called after the first.
+    ///
+    /// # Panics
+    /// When a name is none, or `folder` cannot be written to.
+    #[must_use]
+    pub fn identity(&self, folder: &Path, names: &[&str]) -> Identity {
+        let owned: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(owned).expect("names of a test");
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.0).expect("a key can sign");
+        let write = |end: &str, pem: String| {
+            let path = folder.join(format!("{}.{end}", names[0]));
+            std::fs::write(&path, pem).expect("the folder of a test can be written to");
+            path
+        };
+        Identity {
+            cert: write("crt", certificate.pem()),
+            key: write("key", key.serialize_pem()),
+        }
+    }
+
+    /// A connection with TLS to a server on this machine whose certificate is
+    /// this authority's, with a certificate of one's own or without.
+    ///
+    /// # Errors
+    /// When the handshake fails. In TLS 1.3 a server that refuses a client says
+    /// so behind it.
+    ///
+    /// # Panics
+    /// When the files are not those of [`Authority::identity`].
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        identity: Option<&Identity>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        let own = self.0.der().clone();
+        roots.add(own).expect("an authority can be trusted");
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some(Identity { cert, key }) => {
+                let cert = CertificateDer::from_pem_file(cert).expect("a certificate");
+                let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+                let config = config.with_client_auth_cert(vec![cert], key);
+                config.expect("the key is the certificate's")
+            }
+        };
+        let name = ServerName::try_from(name.to_owned()).expect("a name of a test");
+        let stream = TcpStream::connect(address).await?;
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
     }
 }
 

@@ -339,29 +339,38 @@ fn beat_event<'a>(
         .map_or(seq, |offset| i64::try_from(offset).unwrap_or(i64::MAX));
     let mut document = stamped(event_id, message, index, seq, stamp);
     set_time(&mut document, event.time_us, read_us, stamp);
+    if event.is_unreadable {
+        document.tags.push(Cow::Borrowed(tag::UNREADABLE));
+    }
     document.kind = event.kind;
-    document.hostname = Some(host).filter(|host| !host.is_empty());
+    document.hostname = Some(host.clone()).filter(|host| !host.is_empty());
     document.container_id = event.container_id;
     document.stream = event.stream;
     document.annotations = event.annotations;
     document.log.offset = event.offset.and_then(|offset| i64::try_from(offset).ok());
-    match (event.container_name, event.path) {
-        (Some(name), path) => {
-            document.log.path = path;
+    let says = |name: &str| is_component(name) || container::docker(name, &host).is_some();
+    let path = event.path.as_deref().unwrap_or_default();
+    let of_container = container::link(path).is_some() || container::pod_log(path).is_some();
+    let elsewhere = of_container || applog::log_file(path).is_some() || event.pod.name.is_some();
+    match event.container_name {
+        Some(name) if says(&name) || !elsewhere => {
             place_of_container(&mut document, name, stamp)?;
         }
-        (None, Some(path)) => {
-            let container_file = container::link(&path).is_some();
-            if container_file || container::pod_log(&path).is_some() {
-                let target = (!container_file).then(|| path.clone());
-                place_of_link(&mut document, &path, target.as_deref(), stamp)?;
+        name => {
+            if of_container {
+                // A path below `/var/log/pods` is where a link would lead.
+                let target = container::link(path).is_none().then_some(path);
+                place_of_link(&mut document, path, target, stamp)?;
             } else {
-                place_of_log_file(&mut document, &path, stamp);
+                place_of_log_file(&mut document, path, stamp);
             }
-            document.log.path = Some(path);
+            if let Some(name) = name {
+                add_name(&mut document, name);
+            }
         }
-        (None, None) => {}
     }
+    place_of_pod(&mut document, event.pod, stamp);
+    document.log.path = event.path;
     Ok(document)
 }
 
@@ -622,6 +631,28 @@ fn place_of_log_file(document: &mut Document<'_>, path: &str, stamp: &Stamp<'_>)
     if let Some(pod) = stamp.node.pod_of(file.pod_uid) {
         document.namespace = owned(pod.namespace);
         set_pod(document, pod.pod);
+    }
+}
+
+/// What a Beat asked Kubernetes for, where nothing else said it.
+fn place_of_pod<'a>(document: &mut Document<'a>, pod: beat::Pod<'a>, stamp: &Stamp<'_>) {
+    if document.pod.is_none()
+        && let Some(name) = &pod.name
+    {
+        set_pod(document, name);
+    }
+    let fields = [
+        (&mut document.namespace, pod.namespace),
+        (&mut document.uuid, pod.uid),
+        (&mut document.container, pod.container),
+    ];
+    for (field, told) in fields {
+        *field = field.take().or(told);
+    }
+    if document.appid.is_none()
+        && let Some(uid) = &document.uuid
+    {
+        document.appid = stamp.node.app_of(uid).map(app);
     }
 }
 

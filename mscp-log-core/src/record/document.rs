@@ -23,6 +23,9 @@ pub mod tag {
     pub const TIME_OF_RECEIPT: &str = "_timeofreceipt";
     /// The line was longer than is read; the rest of it was counted as lost.
     pub const TRUNCATED: &str = "_truncated";
+    /// What a Beat sent was no JSON object; the message is what came. The
+    /// name is Logstash's.
+    pub const UNREADABLE: &str = "_jsonparsefailure";
 }
 
 /// One event as it is stored. Absent fields are absent, not null.

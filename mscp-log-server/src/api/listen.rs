@@ -4,26 +4,23 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 use tower_http::timeout::TimeoutBody;
+
+use crate::tls::{self, TlsError, TlsFiles};
 
 /// Connections that may be open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -32,59 +29,6 @@ const MAX_CONNECTIONS: usize = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A peer that sends nothing more of a body for so long is let go.
 const BODY_IDLE: Duration = Duration::from_secs(60);
-/// How often certificate files are looked at.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
-
-/// Where the certificate chain and the private key lie, both PEM.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The chain, leaf first.
-    pub cert: PathBuf,
-    /// The key (PKCS #8, PKCS #1 or SEC1).
-    pub key: PathBuf,
-}
-
-/// Why TLS cannot be spoken.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file could not be read as PEM.
-    #[error("{path}: {reason}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The two do not make a server's identity.
-    #[error("http.tls_cert and http.tls_key do not go together: {0}")]
-    Pair(#[from] rustls::Error),
-}
-
-/// Read both files into what a TLS server needs. ALPN offers h2 and http/1.1.
-pub fn tls_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError> {
-    let unreadable = |path: &PathBuf, reason: String| TlsError::File {
-        path: path.clone(),
-        reason,
-    };
-    let chain = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(&files.cert, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(unreadable(
-            &files.cert,
-            "expected at least one certificate in PEM form".to_owned(),
-        ));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| unreadable(&files.key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
 
 /// Accept connections on `listener` until `shutdown`, then let open requests
 /// end, at most `drain` long.
@@ -105,7 +49,7 @@ where
     S::Future: Send,
 {
     let acceptor = match tls {
-        Some(files) => Some(reloading_acceptor(files, &shutdown)?),
+        Some(files) => Some(tls::acceptor(files, &shutdown)?),
         None => None,
     };
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -208,46 +152,4 @@ async fn pause_after_accept_error(error: &io::Error) {
         tracing::error!(%error, "cannot accept connections");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-}
-
-/// An acceptor that follows the files: a certificate that is renewed on disk
-/// is used for the next connection; one that cannot be read leaves the old.
-fn reloading_acceptor(
-    files: TlsFiles,
-    shutdown: &CancellationToken,
-) -> Result<Arc<ArcSwap<TlsAcceptor>>, TlsError> {
-    let first = TlsAcceptor::from(Arc::new(tls_config(&files)?));
-    let current = Arc::new(ArcSwap::from_pointee(first));
-    let shared = Arc::clone(&current);
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        let mut seen = modified(&files);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
-                () = shutdown.cancelled() => return,
-            }
-            let now = modified(&files);
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            match tls_config(&files) {
-                Ok(config) => {
-                    shared.store(Arc::new(TlsAcceptor::from(Arc::new(config))));
-                    tracing::info!("TLS certificate read again");
-                }
-                Err(error) => tracing::error!(%error, "the new TLS certificate is not used"),
-            }
-        }
-    });
-    Ok(current)
-}
-
-fn modified(files: &TlsFiles) -> [Option<SystemTime>; 2] {
-    [&files.cert, &files.key].map(|path| {
-        std::fs::metadata(path)
-            .and_then(|facts| facts.modified())
-            .ok()
-    })
 }

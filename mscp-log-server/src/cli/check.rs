@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use super::{Failure, output};
 use crate::config::{Config, ConfigError, StoreKind};
 use crate::store::elastic::ElasticStore;
+use crate::tls;
 
 /// Check the configuration
 #[derive(Args, Debug)]
@@ -128,6 +127,10 @@ fn reach(config: &Config) -> Vec<ConfigError> {
     for (key, address) in [
         ("http.listen", Some(config.http.listen)),
         ("http.metrics_listen", config.http.metrics_listen),
+        (
+            "beats.listen",
+            config.beats.as_ref().map(|beats| beats.listen),
+        ),
     ] {
         if let Some(address) = address
             && let Err(error) = std::net::TcpListener::bind(address)
@@ -135,22 +138,27 @@ fn reach(config: &Config) -> Vec<ConfigError> {
             fault(key, format!("{address}: {error}"));
         }
     }
-    if let Some(file) = &config.http.tls_cert {
-        let certificates =
-            CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        match certificates {
-            Ok(list) if list.is_empty() => fault(
-                "http.tls_cert",
-                format!("{}: no certificate", file.display()),
-            ),
-            Ok(_) => {}
-            Err(error) => fault("http.tls_cert", format!("{}: {error}", file.display())),
+    let beats = config.beats.as_ref();
+    let (beats_cert, beats_key) = beats.and_then(|beats| beats.tls.clone()).unzip();
+    for (key, file) in [
+        ("http.tls_cert", config.http.tls_cert.as_ref()),
+        ("beats.tls_cert", beats_cert.as_ref()),
+        (
+            "beats.client_ca",
+            beats.and_then(|beats| beats.client_ca.as_ref()),
+        ),
+    ] {
+        if let Some(Err(error)) = file.map(|file| tls::certificates(file)) {
+            fault(key, error.to_string());
         }
     }
-    if let Some(file) = &config.http.tls_key
-        && let Err(error) = PrivateKeyDer::from_pem_file(file)
-    {
-        fault("http.tls_key", format!("{}: {error}", file.display()));
+    for (key, file) in [
+        ("http.tls_key", config.http.tls_key.as_ref()),
+        ("beats.tls_key", beats_key.as_ref()),
+    ] {
+        if let Some(Err(error)) = file.map(|file| tls::private_key(file)) {
+            fault(key, error.to_string());
+        }
     }
     errors.extend(crate::identity::check_secrets(&config.auth));
     errors

@@ -44,6 +44,9 @@ impl Serve {
             env!("CARGO_PKG_VERSION"),
             node.url()
         ))?;
+        if let Some(address) = node.beats() {
+            output::line(&format!("Beats are taken on {address}"))?;
+        }
         output::line(&format!("data in {data}"))?;
         if let Some(first) = node.first_administrator() {
             output::line(&format!("administrator: {}", first.email))?;

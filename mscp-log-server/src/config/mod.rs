@@ -4,6 +4,7 @@
 //! are not known are errors; every error names its key, and all are told at
 //! once. [`reference()`] is the page of all keys.
 
+mod beats;
 mod collect;
 mod key;
 mod read;
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mscp_log_core::clean::Redaction;
-use mscp_log_core::index::Beats;
+use mscp_log_core::index::Beats as KnownBeats;
 use toml::Value;
 
+pub use beats::Beats;
 pub use collect::{Collect, Gateway};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
@@ -255,7 +257,7 @@ pub struct Otlp {
 #[derive(Clone, Debug)]
 pub struct Clean {
     /// Beats that index names keep beside the built-in ones.
-    pub beats: Beats,
+    pub beats: KnownBeats,
     /// Redaction rules, in the order in which they run.
     pub redact: Redaction,
 }
@@ -284,6 +286,8 @@ pub struct Config {
     pub regions: BTreeMap<String, Region>,
     /// Limits of pushing.
     pub push: Push,
+    /// The listener for Beats; `None` is off.
+    pub beats: Option<Beats>,
     /// The buffer.
     pub buffer: Buffer,
     /// Limits of searching.
@@ -361,6 +365,15 @@ impl Config {
                 ));
             }
         }
+        if let Some(beats) = &self.beats
+            && beats.insecure
+            && !beats.listen.ip().is_loopback()
+        {
+            found.push(warn(
+                "beats.insecure",
+                "set: whoever reaches the port can write records as any host, namespace and application",
+            ));
+        }
         if !self.http.listen.ip().is_loopback() && !encrypted {
             found.push(warn(
                 "http.tls_cert",
@@ -384,6 +397,7 @@ impl Config {
             auth: auth(reader),
             regions,
             push,
+            beats: beats::read(reader),
             buffer: buffer(reader),
             search: Search {
                 timeout: reader.read("search.timeout", duration(100, 60 * MINUTE_MS)),
@@ -402,7 +416,7 @@ impl Config {
             },
             collect: collect::read(reader),
             clean: Clean {
-                beats: reader.read("clean.beats", beats),
+                beats: reader.read("clean.beats", known_beats),
                 redact: reader.read("clean.redact", redactions),
             },
             elasticsearch: Elasticsearch {
@@ -694,8 +708,8 @@ fn database_url(text: &str) -> Result<Secret, String> {
     }
 }
 
-fn beats(value: &Value) -> Result<Beats, String> {
-    Beats::new(list(|beat| Ok(beat.to_owned()))(value)?).map_err(|error| error.to_string())
+fn known_beats(value: &Value) -> Result<KnownBeats, String> {
+    KnownBeats::new(list(|beat| Ok(beat.to_owned()))(value)?).map_err(|error| error.to_string())
 }
 
 fn redactions(value: &Value) -> Result<Redaction, String> {

@@ -256,3 +256,42 @@ fn cleaning_is_read_into_rules_that_can_run() {
         );
     }
 }
+
+#[test]
+fn beats_are_taken_with_certificates_of_senders_or_knowingly_without() {
+    let of = |keys: &str| faults(&format!("[beats]\n{keys}\n"), &[]);
+    let listen = "listen = \"127.0.0.1:0\"";
+    let tls = "tls_cert = \"a\"\ntls_key = \"b\"";
+    assert!(Config::default().beats.is_none());
+    assert_eq!(of(listen), ["beats.tls_cert"]);
+    assert_eq!(of(&format!("{listen}\n{tls}")), ["beats.client_ca"]);
+    assert_eq!(
+        of(&format!("{listen}\nclient_ca = \"c\"")),
+        ["beats.tls_cert"]
+    );
+    assert_eq!(
+        of(&format!("{listen}\ninsecure = true\nbind_hosts = true")),
+        ["beats.client_ca"]
+    );
+    assert_eq!(of("tls_cert = \"a\""), ["beats.tls_key"]);
+    assert_eq!(
+        of("max_event_bytes = \"33MiB\""),
+        ["beats.max_pending_bytes"]
+    );
+    for keys in [
+        format!("{listen}\ninsecure = true"),
+        format!("{listen}\n{tls}\ninsecure = true"),
+        format!("{listen}\n{tls}\nclient_ca = \"c\"\nbind_hosts = true"),
+    ] {
+        let config = load(&format!("[beats]\n{keys}\n"), &[]).unwrap();
+        assert!(config.beats.is_some(), "{keys}");
+    }
+    let open = "[beats]\nlisten = \"0.0.0.0:5044\"\ninsecure = true\n";
+    let config = load(open, &[]).unwrap();
+    assert!(
+        config
+            .warnings()
+            .iter()
+            .any(|one| one.key == "beats.insecure")
+    );
+}

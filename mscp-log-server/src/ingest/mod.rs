@@ -1,6 +1,7 @@
-//! The ways in: pushes, OpenTelemetry, `_bulk`, dead letters again. Each checks, cleans and
+//! The ways in: pushes, OpenTelemetry, `_bulk`, Beats, dead letters again. Each checks, cleans and
 //! encodes, and answers when the buffer has made it durable.
 
+pub mod beats;
 pub mod body;
 pub mod bulk;
 pub mod collect;

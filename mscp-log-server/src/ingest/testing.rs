@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 //! A buffer in memory that can refuse, and the records that came into it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) const OTHER: Uuid = Uuid::from_u128(7);
 pub(crate) struct Memory {
     records: Mutex<Vec<serde_json::Value>>,
     refuse: Mutex<Option<fn() -> AppendError>>,
+    refusals: AtomicUsize,
 }
 
 impl Memory {
@@ -32,12 +34,22 @@ impl Memory {
     pub(crate) fn refuse(&self, error: fn() -> AppendError) {
         *self.refuse.lock().unwrap() = Some(error);
     }
+
+    /// How often it has refused.
+    pub(crate) fn refusals(&self) -> usize {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_again(&self) {
+        *self.refuse.lock().unwrap() = None;
+    }
 }
 
 #[async_trait]
 impl Buffer for Memory {
     async fn append(&self, _: &str, records: Vec<Bytes>) -> Result<(), AppendError> {
         if let Some(error) = *self.refuse.lock().unwrap() {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
             return Err(error());
         }
         let read = records
@@ -61,7 +73,8 @@ pub(crate) fn push() -> (Arc<Push>, Arc<Memory>) {
     push_with(None)
 }
 
-pub(crate) fn push_with(rate: Option<u64>) -> (Arc<Push>, Arc<Memory>) {
+/// A pipeline into memory.
+pub(crate) fn pipeline() -> (Pipeline, Arc<Memory>) {
     let memory = Arc::new(Memory::default());
     let region = Region {
         zone: "default".to_owned(),
@@ -77,6 +90,11 @@ pub(crate) fn push_with(rate: Option<u64>) -> (Arc<Push>, Arc<Memory>) {
     let buffer: Arc<dyn Buffer> = memory.clone();
     let month_us = 30 * 86_400_000_000;
     let pipeline = Pipeline::new(buffer, "local", &region, &clean, month_us);
+    (pipeline, memory)
+}
+
+pub(crate) fn push_with(rate: Option<u64>) -> (Arc<Push>, Arc<Memory>) {
+    let (pipeline, memory) = pipeline();
     let settings = Settings {
         max_body_bytes: 64 << 10,
         max_decompressed_bytes: 256 << 10,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::access::Door;
 use crate::api::cors::Cors;
 use crate::api::health::{Check, Health};
-use crate::api::listen::{self, TlsError, TlsFiles};
+use crate::api::listen;
 use crate::api::push::Ways;
 use crate::api::{self, App};
 use crate::backup::Backups;
@@ -26,6 +26,7 @@ use crate::collect::AgentError;
 use crate::config::{self, Config, StoreKind};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
+use crate::ingest::beats::{self, Beats};
 use crate::ingest::collect::Collect;
 use crate::ingest::push::Push;
 use crate::query::{Region, Sealing};
@@ -33,6 +34,7 @@ use crate::ship::{self, HeldBack};
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
+use crate::tls::{self, TlsError, TlsFiles};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +80,9 @@ pub enum NodeError {
     /// TLS cannot be spoken.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Beats cannot be listened for.
+    #[error(transparent)]
+    Beats(#[from] beats::StartError),
 }
 
 /// A running node. [`Node::stop`] drains it; dropped without, its tasks are
@@ -85,6 +90,7 @@ pub enum NodeError {
 pub struct Node {
     address: SocketAddr,
     tls: bool,
+    beats: Option<SocketAddr>,
     first_administrator: Option<FirstAdministrator>,
     /// Stops accepting requests.
     closing: CancellationToken,
@@ -191,6 +197,13 @@ impl Node {
             crate::collect::Notes::default()
         };
 
+        let taken = Arc::clone(&buffer) as Arc<dyn Buffer>;
+        let beats = Beats::open(&config, taken, closing.clone()).await?;
+        let beats_address = beats.as_ref().map(Beats::address);
+        if let Some(beats) = beats {
+            listeners.spawn(beats.run());
+        }
+
         let tls = tls_files(&config.http);
         let health = health(&buffer, &identity, &letters)?
             .noting(
@@ -248,7 +261,7 @@ impl Node {
         let service = api::router(app, Arc::new(door), health, cors);
         if let Some(files) = &tls {
             // Files that cannot be used are an error of the start, not of a task.
-            listen::tls_config(files)?;
+            tls::server_config(files)?;
         }
         {
             let (closing, tls) = (closing.clone(), tls.clone());
@@ -261,6 +274,7 @@ impl Node {
         Ok(Self {
             address,
             tls: tls.is_some(),
+            beats: beats_address,
             first_administrator: opened.first_administrator,
             closing,
             stopping,
@@ -286,6 +300,12 @@ impl Node {
             address.set_ip(loopback);
         }
         format!("{scheme}://{address}")
+    }
+
+    /// Where it listens for Beats, if it does.
+    #[must_use]
+    pub fn beats(&self) -> Option<SocketAddr> {
+        self.beats
     }
 
     /// The account that this start made, if it was the first.
@@ -401,8 +421,11 @@ fn number(number: u64) -> usize {
 fn tls_files(http: &config::Http) -> Option<TlsFiles> {
     match (&http.tls_cert, &http.tls_key) {
         (Some(cert), Some(key)) => Some(TlsFiles {
+            section: "http",
             cert: cert.clone(),
             key: key.clone(),
+            clients: None,
+            alpn: &["h2", "http/1.1"],
         }),
         _ => None,
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod beats;
 mod cluster;
 mod collect;
 mod dead_letters;
