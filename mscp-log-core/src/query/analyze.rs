@@ -160,6 +160,9 @@ impl<'a> Iterator for Tokens<'a> {
 
 /// The bytes and the kind of the token that `text` begins with.
 fn token_at_start(text: &str) -> Option<(usize, TokenKind)> {
+    // A word that goes on behind this is cut, wherever it ends: looking for
+    // the end would be done again for each of its pieces.
+    let text = &text[..units_end(text, 4 * MAX_TOKEN_LENGTH)];
     let found = longest(text)?;
     if found.0 <= MAX_TOKEN_LENGTH {
         return Some(found);
@@ -505,6 +508,19 @@ mod tests {
             .map(|token| token.text.len())
             .collect();
         assert_eq!(found, [255, 255, 90]);
+        // Without end, were the end of the word looked for with each piece.
+        let long = ["0".repeat(1 << 20), "é".repeat(1 << 19)].concat();
+        assert!(tokens(&long).count() >= ((1 << 20) + (1 << 19)) / MAX_TOKEN_LENGTH);
+    }
+
+    /// What a word begins with when its end is known, however far.
+    fn token_of_the_whole(text: &str) -> Option<(usize, TokenKind)> {
+        let found = longest(text)?;
+        let window = &text[..units_end(text, MAX_TOKEN_LENGTH)];
+        if found.0 <= window.len() {
+            return Some(found);
+        }
+        longest(window)
     }
 
     /// The words by the rules for all text alone.
@@ -533,6 +549,16 @@ mod tests {
             let text = format!("{text}{long}{text}");
             let found: Vec<_> = tokens(&text).map(|it| (it.start, it.end, it.kind)).collect();
             prop_assert_eq!(found, by_all_rules(&text));
+        }
+
+        #[test]
+        fn a_long_word_is_cut_as_if_its_end_were_looked_for(
+            text in "(([a-c0-2_.':,]|[\u{300}\u{5D0}\u{1F600}é日ア]){0,9}|[a-z]{200,600}|[0-9.]{200,600}|\u{300}{1,300}){0,9}",
+        ) {
+            for (place, _) in text.char_indices().step_by(7) {
+                let rest = &text[place..];
+                prop_assert_eq!(token_at_start(rest), token_of_the_whole(rest));
+            }
         }
 
         #[test]

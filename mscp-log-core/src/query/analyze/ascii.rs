@@ -69,6 +69,11 @@ pub(super) fn next(text: &[u8], place: &mut usize) -> Next {
         let mut before = NONE;
         let mut end = start;
         loop {
+            if end - start > MAX_TOKEN_LENGTH {
+                // Found out here and not at the end, which may be far: it would
+                // be looked for once for each piece that the word is cut into.
+                return Next::Other;
+            }
             let own = class(text, end);
             match own {
                 LETTER => letters = true,
@@ -96,9 +101,6 @@ pub(super) fn next(text: &[u8], place: &mut usize) -> Next {
             }
             before = own;
             end += 1;
-        }
-        if end - start > MAX_TOKEN_LENGTH {
-            return Next::Other;
         }
         *place = end;
         match (letters, digits) {
