@@ -88,6 +88,7 @@ const OF_THE_BEAT: &[&str] = &[
     "orchestrator",
     "path",
     "prospector",
+    "read_timestamp",
     "source",
     "stream",
     "syslog",
@@ -96,7 +97,7 @@ const OF_THE_BEAT: &[&str] = &[
 ];
 
 /// The same of `log`.
-const OF_THE_LOG: &[&str] = &["file", "flags", "offset", "original", "source"];
+const OF_THE_LOG: &[&str] = &["file", "flags", "offset", "original", "source", "syslog"];
 
 /// Digits of docker's short container id.
 const SHORT_ID: usize = 12;
@@ -142,7 +143,9 @@ impl Event<'static> {
         let identity = identity.map(|path| text(&[path]).unwrap_or_default());
         let short_id = match event.pointer("/journal/container_id") {
             // Twelve digits of which none was a letter have lost the zeros in front.
-            Some(Value::Number(digits)) => Some(format!("{digits:0>SHORT_ID$}").into()),
+            Some(Value::Number(digits)) => {
+                Some(format!("{:0>SHORT_ID$}", digits.to_string()).into())
+            }
             Some(Value::String(id)) => Some(Cow::Owned(id.clone())),
             _ => None,
         };
@@ -162,7 +165,13 @@ impl Event<'static> {
             container_name: text(&["/journal/container_name", "/container/name"]),
             container_id: text(&["/journal/container_id_full"])
                 .or(short_id)
-                .or_else(|| text(&["/container/id", "/docker/container/id"])),
+                .or_else(|| {
+                    text(&[
+                        "/container/id",
+                        "/container/id_truncated",
+                        "/docker/container/id",
+                    ])
+                }),
             pod: Pod {
                 namespace: text(&["/kubernetes/namespace"]),
                 name: text(&["/kubernetes/pod/name"]),
@@ -176,7 +185,15 @@ impl Event<'static> {
             } else {
                 Cow::Owned(identity.join("/"))
             },
-            stream: text(&["/stream"]),
+            stream: text(&["/stream"]).or_else(|| {
+                // The journald driver of docker writes the stream as a priority.
+                event.pointer("/container/log/tag")?;
+                match whole(&["/syslog/priority"])? {
+                    6 => Some(Cow::Borrowed("stdout")),
+                    3 => Some(Cow::Borrowed("stderr")),
+                    _ => None,
+                }
+            }),
             kind: text(&["/type"]).filter(|kind| crate::record::is_kind(kind)),
             annotations,
             is_unreadable: false,

@@ -254,6 +254,56 @@ fn an_event_of_a_beat_outside_the_list() {
     ));
 }
 
+/// `cases/*.json`: an event of every source that there is, and the document
+/// that it makes, or why it is dropped. With `UPDATE_CASES=1` the files are
+/// written; look at what changed.
+#[test]
+fn events_of_every_beat_and_version_make_the_documents_of_the_cases() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clean/cases");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 20, "{files:?}");
+    for path in files {
+        let mut case: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let raw = case["raw"].to_string();
+        let made = from_beat(&raw).unwrap_or_else(|reason| reason.as_str().into());
+        if std::env::var_os("UPDATE_CASES").is_some() {
+            case["expected"] = made;
+            let text = serde_json::to_string_pretty(&case).unwrap();
+            std::fs::write(&path, text + "\n").unwrap();
+        } else {
+            assert_eq!(made, case["expected"], "{}", path.display());
+        }
+        // Sent again it is the same event.
+        assert_eq!(from_beat(&raw), from_beat(&raw));
+    }
+}
+
+#[test]
+fn what_is_no_json_object_is_kept_as_it_came() {
+    for payload in [&b"[1]"[..], b"\"text\"", b"{\"message\":", b"\xff{}"] {
+        assert!(beat::Event::parse(payload).is_err());
+        let document = cleaned(Raw::Beat {
+            event: beat::Event::unreadable(payload),
+            read_us: NOW,
+            seq: 0,
+        })
+        .unwrap();
+        assert_eq!(document["message"], *String::from_utf8_lossy(payload));
+        assert_eq!(document["tags"][1], tag::UNREADABLE);
+    }
+}
+
+#[test]
+fn an_event_that_is_not_utf_8_is_read_with_what_can_be_read_of_it() {
+    let event = beat::Event::parse(b"{\"message\":\"caf\xe9\"}").unwrap();
+    assert_eq!(event.message.as_deref(), Some("caf\u{fffd}"));
+}
+
 #[test]
 fn a_pushed_record() {
     snapshot!(cleaned(pushed_record(some_annotations(), false)));
