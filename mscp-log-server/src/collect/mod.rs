@@ -8,6 +8,7 @@
 pub mod files;
 pub mod journal;
 pub mod keep;
+pub mod lumberjack;
 pub mod machine;
 pub mod send;
 
