@@ -53,10 +53,11 @@ java:
 	fi
 
 # Clients as their users have them, each in a folder of its own.
-PYTHON_CLIENTS := elasticsearch-7 elasticsearch-8 elasticsearch-9 opensearch
-clients: ## install the clients of Elasticsearch and OpenSearch that the tests try
+PYTHON_CLIENTS := elasticsearch-7 elasticsearch-8 elasticsearch-9 opensearch pylogbeat
+clients: ## install the clients of Elasticsearch, OpenSearch and Logstash that the tests try
 	@missing=""; python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	command -v go >/dev/null || missing="$$missing golang-go"; \
 	if [ -n "$$missing" ]; then \
 		if ! command -v apt-get >/dev/null; then echo "missing:$$missing; install them with your system's packages" >&2; exit 1; \
 		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
@@ -76,6 +77,7 @@ clients: ## install the clients of Elasticsearch and OpenSearch that the tests t
 		npm install --prefix $$folder --silent --no-audit --no-fund --no-package-lock; \
 		cp tests/clients/javascript/package.json $$folder/.complete; \
 	fi
+	@mkdir -p target/clients/go; cd tests/clients/go && go build -o ../../../target/clients/go/ ./...
 
 test-engines: setup ## the suites of the store on every engine that this machine can run
 	@$(MAKE) --no-print-directory engines ENGINES=all

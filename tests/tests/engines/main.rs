@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![forbid(unsafe_code)]
 
+mod beats;
 mod clients;
 mod conformance;
 mod differential;
@@ -22,6 +23,7 @@ type Suite = fn(&Arc<Target>) -> Vec<Trial>;
 
 /// Every suite, by the name that stands in its trials' names.
 const SUITES: &[(&str, Suite)] = &[
+    ("beats", beats::trials),
     ("clients", clients::trials),
     ("conformance", conformance::trials),
     ("differential", differential::trials),

@@ -56,7 +56,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         loop {
             let mut frame = [0; 6];
             self.0.read_exact(&mut frame).await?;
-            assert_eq!(&frame[..2], b"2A");
+            if &frame[..2] != b"2A" {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
             if frame[2..] == length(events) {
                 return Ok(told);
             }
