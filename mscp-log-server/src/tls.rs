@@ -1,5 +1,6 @@
 //! TLS as files describe it, read again when they change.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -63,7 +64,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    fn file(path: &Path, reason: impl ToString) -> Self {
+    fn file(path: &Path, reason: &dyn Display) -> Self {
         Self::File {
             path: path.to_owned(),
             reason: reason.to_string(),
@@ -78,10 +79,10 @@ impl TlsError {
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| TlsError::file(path, error))?;
+        .map_err(|error| TlsError::file(path, &error))?;
     if found.is_empty() {
         let reason = "expected at least one certificate in PEM form";
-        return Err(TlsError::file(path, reason));
+        return Err(TlsError::file(path, &reason));
     }
     Ok(found)
 }
@@ -91,7 +92,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// # Errors
 /// When it cannot be read or holds none; names the file, never what is in it.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::file(path, error))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::file(path, &error))
 }
 
 /// The certificates in a PEM file, as what others must be signed by.
@@ -103,7 +104,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     for certificate in certificates(path)? {
         roots
             .add(certificate)
-            .map_err(|error| TlsError::file(path, error))?;
+            .map_err(|error| TlsError::file(path, &error))?;
     }
     Ok(roots)
 }
@@ -138,7 +139,7 @@ pub fn server_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError>
             }
             let verifier = verifier.build();
             builder.with_client_cert_verifier(
-                verifier.map_err(|error| TlsError::file(&clients.file, error))?,
+                verifier.map_err(|error| TlsError::file(&clients.file, &error))?,
             )
         }
     };

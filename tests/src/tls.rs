@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
@@ -50,6 +50,8 @@ impl Authority {
     #[must_use]
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no name cannot be wrong");
+        // OpenSSL takes a certificate for self-signed whose issuer has its name.
+        params.distinguished_name = named("authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().expect("a key can be made");
@@ -105,7 +107,8 @@ impl Authority {
     #[must_use]
     pub fn identity(&self, folder: &Path, names: &[&str]) -> Identity {
         let owned: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(owned).expect("names of a test");
+        let mut params = CertificateParams::new(owned).expect("names of a test");
+        params.distinguished_name = named(names[0]);
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.0).expect("a key can sign");
         let write = |end: &str, pem: String| {
@@ -154,6 +157,12 @@ impl Authority {
             .connect(name, stream)
             .await
     }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
 }
 
 impl Default for Authority {

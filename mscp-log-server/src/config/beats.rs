@@ -42,7 +42,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Beats> {
     let client_ca = reader.optional("beats.client_ca", text(path));
     let insecure = reader.read("beats.insecure", switch);
     let bind_hosts = reader.read("beats.bind_hosts", switch);
-    let max_event_bytes = reader.read("beats.max_event_bytes", size(KIB, 256 * MIB));
+    let max_event_bytes = reader.read("beats.max_event_bytes", size(KIB, 32 * MIB));
     let max_pending_bytes = reader.read("beats.max_pending_bytes", size(MIB, 2 * GIB));
     let max_connections = reader.read("beats.max_connections", number(1, 65_536));
     let max_frame_bytes = reader.read("beats.max_frame_bytes", size(KIB, 64 * GIB));

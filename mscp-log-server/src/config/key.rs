@@ -364,7 +364,7 @@ pub(crate) const KEYS: &[Key] = &[
         "beats.max_event_bytes",
         Form::Size,
         Some(r#""16MiB""#),
-        "Largest event of a Beat. A larger one is acknowledged, counted and not kept: its sender could only send it again. 1 KiB to 256 MiB.",
+        "Largest event of a Beat. A larger one is acknowledged, counted and not kept: its sender could only send it again. 1 KiB to 32 MiB.",
     ),
     key(
         "beats.max_frame_bytes",

@@ -275,7 +275,7 @@ fn beats_are_taken_with_certificates_of_senders_or_knowingly_without() {
     );
     assert_eq!(of("tls_cert = \"a\""), ["beats.tls_key"]);
     assert_eq!(
-        of("max_event_bytes = \"33MiB\""),
+        of("max_pending_bytes = \"31MiB\""),
         ["beats.max_pending_bytes"]
     );
     for keys in [

@@ -24,6 +24,7 @@ pub(crate) struct Memory {
     records: Mutex<Vec<serde_json::Value>>,
     refuse: Mutex<Option<fn() -> AppendError>>,
     refusals: AtomicUsize,
+    appends: AtomicUsize,
 }
 
 impl Memory {
@@ -40,6 +41,11 @@ impl Memory {
         self.refusals.load(Ordering::Relaxed)
     }
 
+    /// How often it has taken records.
+    pub(crate) fn appends(&self) -> usize {
+        self.appends.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn take_again(&self) {
         *self.refuse.lock().unwrap() = None;
     }
@@ -52,6 +58,7 @@ impl Buffer for Memory {
             self.refusals.fetch_add(1, Ordering::Relaxed);
             return Err(error());
         }
+        self.appends.fetch_add(1, Ordering::Relaxed);
         let read = records
             .iter()
             .map(|record| serde_json::from_slice(record).unwrap());

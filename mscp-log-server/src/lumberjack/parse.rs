@@ -110,6 +110,16 @@ impl Parser {
     pub(super) fn held(&self) -> usize {
         let held = |frames: &Frames| match &frames.state {
             State::Json { json, .. } => json.capacity(),
+            State::Data(data) => {
+                let kept = data.fields.iter().map(|(key, value)| {
+                    key.capacity() + value.as_str().map_or(0, str::len) + PAIR_BYTES as usize
+                });
+                let read = match &data.text {
+                    Text::Bytes { text, .. } => text.capacity(),
+                    Text::Length => 0,
+                };
+                kept.sum::<usize>() + read
+            }
             _ => 0,
         };
         held(&self.outer) + held(&self.inner)

@@ -172,7 +172,7 @@ const OPEN: [(&str, &str); 2] = [
 ];
 
 fn killed(client: Client) -> Result<(), Failed> {
-    const EVENTS: u64 = 20_000;
+    const EVENTS: u64 = 8_000;
     let data = tempfile::tempdir()?;
     let events = events(EVENTS);
     for after in [5, 60, 250] {
@@ -233,11 +233,11 @@ fn full(client: Client) -> Result<(), Failed> {
     let data = tempfile::tempdir()?;
     let node = Node::start(data.path(), &[], &[&OPEN[..], &variables].concat());
     // Several times what the buffer holds.
-    let mut events = events(6_000);
+    let mut events = events(2_500);
     for event in &mut events {
         let padding = "x".repeat(10_000);
         event["message"] = format!("{} {padding}", event["message"].as_str().unwrap()).into();
     }
     client.send(&node, &events, None)?;
-    found(&node, "line", 6_000)
+    found(&node, "line", 2_500)
 }

@@ -102,9 +102,12 @@ fn word(word: &str) -> Value {
 }
 
 async fn metric(scene: &Scene, name: &str) -> f64 {
-    let url = format!("{}/metrics", scene.node.url);
-    let text = scene.http.get(url).send().await.unwrap().text().await;
-    let text = text.unwrap();
+    let access = json!([{"method": ["GET"], "url": ["/metrics"]}]);
+    let token = scene.token_for(access).await;
+    let request = scene.http.get(format!("{}/metrics", scene.node.url));
+    let answer = request.bearer_auth(token).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.status());
+    let text = answer.text().await.unwrap();
     let line = text.lines().find(|line| line.starts_with(name));
     line.and_then(|line| line.rsplit(' ').next())
         .map_or(0.0, |number| number.parse().unwrap())

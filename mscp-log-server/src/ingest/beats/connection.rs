@@ -25,6 +25,9 @@ use crate::lumberjack::{Parser, ProtocolError, Step, Version, ack};
 const READ_BYTES: usize = 16 << 10;
 /// Bytes of events that go to the buffer at once; a longer window goes in parts.
 const PART_BYTES: usize = 4 << 20;
+/// The largest document that goes to the buffer, which takes no append over
+/// 64 MiB: an event without a message is in its document three times.
+const DOCUMENT_BYTES: usize = 48 << 20;
 /// Events from so many bytes on are parsed away from the async threads.
 const LARGE_BYTES: usize = 128 << 10;
 /// How long a full buffer is left alone before it is asked again, at first and
@@ -300,12 +303,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn append(&mut self) -> Result<(), Gone> {
         let events = std::mem::take(&mut self.pending);
         let encoded = self.encode(events).await?;
+        let documents = encoded.documents.len() as u64;
+        for group in groups(encoded.documents) {
+            self.append_group(group).await?;
+        }
+        // What is sent again is counted again, so only now.
+        counter!("mscp_log_ingest_records_total", "way" => "beats").increment(documents);
+        refused("host", encoded.of_other_hosts);
+        refused("too_large", encoded.too_large);
+        counter!("mscp_log_beats_unreadable_events_total").increment(encoded.unreadable);
+        Ok(())
+    }
+
+    /// Append, as long as it takes while the buffer is full.
+    async fn append_group(&mut self, documents: Vec<Bytes>) -> Result<(), Gone> {
+        let shared = Arc::clone(&self.shared);
         let mut wait = FULL_WAIT[0];
         loop {
-            let shared = Arc::clone(&self.shared);
-            let appended = shared.pipeline.append(encoded.documents.clone());
+            let appended = shared.pipeline.append(documents.clone());
             match self.waiting(appended).await? {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(error @ (AppendError::Full { .. } | AppendError::DiskFull)) => {
                     tracing::debug!(%error, "Beats wait");
                     let pause = shared.closing.run_until_cancelled(tokio::time::sleep(wait));
@@ -316,12 +333,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(error) => return Err(Gone::Buffer(error)),
             }
         }
-        // What is sent again is counted again, so only now.
-        counter!("mscp_log_ingest_records_total", "way" => "beats")
-            .increment(encoded.documents.len() as u64);
-        refused("host", encoded.of_other_hosts);
-        counter!("mscp_log_beats_unreadable_events_total").increment(encoded.unreadable);
-        Ok(())
     }
 
     async fn encode(&mut self, events: Vec<Received>) -> Result<Encoded, Gone> {
@@ -375,7 +386,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 struct Encoded {
     documents: Vec<Bytes>,
     of_other_hosts: u64,
+    too_large: u64,
     unreadable: u64,
+}
+
+/// Documents that go to the buffer together: about [`PART_BYTES`].
+fn groups(documents: Vec<Bytes>) -> Vec<Vec<Bytes>> {
+    let mut groups: Vec<Vec<Bytes>> = Vec::new();
+    let mut room = 0;
+    for document in documents {
+        let fits = document.len() <= room;
+        room = if fits { room } else { PART_BYTES }.saturating_sub(document.len());
+        match groups.last_mut() {
+            Some(group) if fits => group.push(document),
+            _ => groups.push(vec![document]),
+        }
+    }
+    groups
 }
 
 fn encode(
@@ -413,10 +440,17 @@ fn encode(
             seq: *seq,
         })
     });
-    let documents = shared.pipeline.encode(raws, clock::now_us());
+    let mut documents = shared.pipeline.encode(raws, clock::now_us());
+    let made = documents.len();
+    documents.retain(|document| document.len() <= DOCUMENT_BYTES);
+    let too_large = (made - documents.len()) as u64;
+    if too_large > 0 {
+        tracing::warn!(too_large, "events of a Beat made too large records");
+    }
     Encoded {
         documents,
         of_other_hosts,
+        too_large,
         unreadable,
     }
 }

@@ -43,7 +43,7 @@ fn scene_of(event_bytes: usize, pending_bytes: usize, idle: Duration) -> Scene {
     let (pipeline, memory) = testing::pipeline();
     let limits = Limits {
         event_bytes,
-        frame_bytes: 1 << 20,
+        frame_bytes: 64 << 20,
     };
     let shared = Shared {
         pipeline,
@@ -96,6 +96,16 @@ impl Sender {
         let mut frame = [0; ACK_BYTES];
         self.pipe.read_exact(&mut frame).await.unwrap();
         frame
+    }
+
+    /// The first answer that is for so many events.
+    async fn last_answer(&mut self, events: u32) -> [u8; ACK_BYTES] {
+        loop {
+            let answer = self.answer().await;
+            if answer == ack(Version::Two, events) {
+                return answer;
+            }
+        }
     }
 
     /// Hang up, and say how it ended.
@@ -184,6 +194,24 @@ async fn a_sender_of_version_1_is_answered_once_and_for_the_whole_window_only() 
 }
 
 #[tokio::test]
+async fn a_part_of_a_window_of_version_1_is_kept_and_not_answered() {
+    let scene = scene();
+    let mut sender = scene.connect();
+    let event = |sequence: u8| {
+        let head = [b'1', b'D', 0, 0, 0, sequence, 0, 0, 0, 1];
+        [&head[..], b"\0\0\0\x04line\0\0\0\x01", &[b'a' + sequence]].concat()
+    };
+    sender.send(b"1W\0\0\0\x03").await;
+    sender.send(&[event(1), event(2)].concat()).await;
+    while scene.messages().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    sender.send(&event(3)).await;
+    assert_eq!(sender.answer().await, ack(Version::One, 3));
+    assert_eq!(scene.messages(), ["b", "c", "d"]);
+}
+
+#[tokio::test]
 async fn a_buffer_that_failed_ends_the_connection_without_an_answer() {
     let scene = scene();
     scene
@@ -227,6 +255,22 @@ async fn what_cannot_be_an_event_does_not_hold_its_window_up() {
         .map(|one| one["seq"].clone())
         .collect();
     assert_eq!(seqs, [7, 1, 3, 7]);
+}
+
+#[tokio::test]
+async fn records_too_large_for_the_buffer_are_refused_and_the_others_go_in_groups() {
+    let scene = scene_with(17 << 20, 64 << 20);
+    let mut sender = scene.connect();
+    // Without a message its fields are the message, and annotations, each escaped.
+    let escaped = json!({"a": "\u{1}".repeat(2_700_000)})
+        .to_string()
+        .into_bytes();
+    let medium = event(&"x".repeat(3 << 20));
+    let events = [medium.clone(), escaped, medium.clone(), medium];
+    sender.window(&events).await;
+    assert_eq!(sender.last_answer(4).await, ack(TWO, 4));
+    assert_eq!(scene.messages().len(), 3);
+    assert_eq!(scene.memory.appends(), 3);
 }
 
 #[tokio::test]
@@ -328,6 +372,22 @@ async fn peers_that_send_nothing_or_no_whole_event_for_too_long_are_let_go() {
     assert!(matches!(gone.unwrap(), Gone::Idle));
     assert!(matches!(silent.connection.await.unwrap(), Gone::Idle));
     assert!(scene.is_idle(10_000));
+}
+
+#[tokio::test]
+async fn a_slow_sender_whose_events_come_whole_is_not_let_go() {
+    let scene = impatient();
+    let mut sender = scene.connect();
+    // Of version 1, which gets no answer before the end.
+    sender.send(b"1W\0\0\0\x0a").await;
+    for sequence in 1..=10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut one = plain(sequence, &event("slow"));
+        one[0] = b'1';
+        sender.send(&one).await;
+    }
+    assert_eq!(sender.answer().await, ack(Version::One, 10));
+    assert_eq!(scene.messages().len(), 10);
 }
 
 #[tokio::test]
