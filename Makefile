@@ -77,7 +77,7 @@ clients: ## install the clients of Elasticsearch, OpenSearch and Logstash that t
 		npm install --prefix $$folder --silent --no-audit --no-fund --no-package-lock; \
 		cp tests/clients/javascript/package.json $$folder/.complete; \
 	fi
-	@mkdir -p target/clients/go; cd tests/clients/go && go build -o ../../../target/clients/go/ ./...
+	@mkdir -p target/clients/go; cd tests/clients/go && go build -buildvcs=false -o ../../../target/clients/go/ ./...
 
 test-engines: setup ## the suites of the store on every engine that this machine can run
 	@$(MAKE) --no-print-directory engines ENGINES=all
