@@ -262,6 +262,52 @@ async fn a_sender_shows_a_certificate_and_speaks_only_for_the_hosts_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_renewed_are_used_without_a_restart() {
+    let files = tempfile::tempdir().unwrap();
+    let (before, after) = (Authority::new(), Authority::new());
+    let ca = files.path().join("ca.pem");
+    let own = before.identity(files.path(), &["localhost"]);
+    std::fs::write(&ca, before.pem()).unwrap();
+    let old = before.identity(files.path(), &["old"]);
+    let new = after.identity(files.path(), &["new"]);
+    let [cert, key, trusted] = [&own.cert, &own.key, &ca].map(|path| path.to_str().unwrap());
+    let variables = [
+        ("MSCP_LOG_BEATS__LISTEN", "127.0.0.1:0"),
+        ("MSCP_LOG_BEATS__TLS_CERT", cert),
+        ("MSCP_LOG_BEATS__TLS_KEY", key),
+        ("MSCP_LOG_BEATS__CLIENT_CA", trusted),
+    ];
+    let scene = Scene::with(&variables).await;
+    let address = scene.node.beats.unwrap();
+    let stream = before.connect(address, "localhost", Some(&old)).await;
+    let mut open = Sender(stream.unwrap());
+    open.send(&lines("node1", 0..5)).await.unwrap();
+
+    let renewed = after.identity(files.path(), &["localhost"]);
+    assert_eq!(renewed.cert, own.cert);
+    std::fs::write(&ca, after.pem()).unwrap();
+    let mut looks = 0;
+    let send = async || {
+        let stream = after.connect(address, "localhost", Some(&new)).await?;
+        Sender(stream).send(&lines("node1", 5..10)).await
+    };
+    while send().await.is_err() {
+        looks += 1;
+        assert!(looks < 600, "the new certificate is not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was signed by the authority of before is refused, and what is
+    // connected stays so.
+    let refused = async {
+        let stream = after.connect(address, "localhost", Some(&old)).await?;
+        Sender(stream).send(&lines("node1", 10..15)).await
+    };
+    refused.await.unwrap_err();
+    open.send(&lines("node1", 15..20)).await.unwrap();
+    scene.wait_for(word("line"), 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_peers_are_let_go_and_do_not_disturb_the_others() {
     let variables = [
         ("MSCP_LOG_BEATS__MAX_CONNECTIONS", "4"),
