@@ -33,6 +33,7 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, four real
 	$(CARGO) test --workspace --locked --doc
 	@$(MAKE) --no-print-directory engines ENGINES=$(USUAL_ENGINES)
 	@$(MAKE) --no-print-directory clients
+	@$(MAKE) --no-print-directory journal-remote
 	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
 
 # Real engines decide whether the embedded store is right. They run where the
@@ -119,6 +120,19 @@ SEED ?= 1
 kill-test: setup ## push a million records while the node is killed (RECORDS, KILLS, SEED)
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin kill-test -- --records $(RECORDS) --kills $(KILLS) --seed $(SEED)
+
+LINES_WRITTEN ?= 300000
+FAULTS ?= 30
+ledger-test: setup journal-remote ## collect 300,000 lines while agent, node and link are killed and cut (LINES_WRITTEN, FAULTS, SEED)
+	$(CARGO) build --release --locked -p mscp-log-server
+	$(CARGO) run --release --locked -p mscp-log-tests --bin ledger-test -- --lines $(LINES_WRITTEN) --faults $(FAULTS) --seed $(SEED)
+
+# Makes real journal files of what it is given; without it tests leave the journal out.
+journal-remote:
+	@if [ ! -x /lib/systemd/systemd-journal-remote ] && command -v apt-get >/dev/null; then \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd systemd-journal-remote; \
+		else echo "tests leave the journal out; to have it: sudo apt-get install -y systemd-journal-remote"; fi; \
+	fi
 
 SECONDS_EACH ?= 60
 fuzz: setup ## run every fuzz target for a while (needs a nightly toolchain; SECONDS_EACH)

@@ -15,6 +15,7 @@ use super::check::Source;
 use super::login::Kept;
 use super::serve::{Stop, administrator, load, log_to_stderr, start, stop};
 use super::{Failure, output};
+use crate::collect::journal::Journal;
 use crate::identity::FirstAdministrator;
 
 /// The sample application.
@@ -49,12 +50,17 @@ impl Demo {
         let stopped = Stop::new()?;
         let folder = Folder::new(self.data)?;
         let listen = self.listen.unwrap_or_else(free_address);
-        let config = load(&Source {
+        let mut config = load(&Source {
             config: None,
             data: Some(folder.path.join("data")),
             listen: Some(listen),
             role: Vec::new(),
         })?;
+        // The journal of this machine, where there is one that can be read.
+        let journal = Journal::of_this_machine();
+        if config.collect.journal.is_none() && journal.is_readable().await {
+            config.collect.journal = Some(journal);
+        }
         // What goes on inside would push the commands off the screen.
         log_to_stderr(&config, Some("warn"));
         let drain = config.http.drain;

@@ -39,6 +39,24 @@ pub struct Journal {
     pub max_bytes: usize,
 }
 
+impl Journal {
+    /// That of this machine, from now on.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        Self {
+            journalctl: PathBuf::from("journalctl"),
+            directory: None,
+            at_head: false,
+            max_bytes: 1 << 20,
+        }
+    }
+
+    /// Whether it has an entry that can be read.
+    pub async fn is_readable(&self) -> bool {
+        matches!(child::newest(self).await, Ok(Some(_)))
+    }
+}
+
 /// How long the task waits for what.
 #[derive(Clone, Copy)]
 struct Patience {
