@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -15,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::forward::Forward;
+use crate::journal::Journal;
 use crate::process::{self, Node};
 
 const APP: &str = "caa0c2f0-1116-495f-8f09-3cd023cc14a2";
@@ -22,8 +22,6 @@ const APP: &str = "caa0c2f0-1116-495f-8f09-3cd023cc14a2";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Hits of a page when everything is read back.
 const PAGE: usize = 5_000;
-/// Makes journal files from what it is given; of Debian's package of this name.
-const JOURNAL_REMOTE: &str = "/lib/systemd/systemd-journal-remote";
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -134,55 +132,6 @@ fn now() -> String {
         .to_string()
 }
 
-/// A journal that is written through `systemd-journal-remote`.
-struct Journal {
-    input: std::process::ChildStdin,
-    child: std::process::Child,
-    number: u64,
-}
-
-impl Journal {
-    fn create(folder: &Path) -> Option<Self> {
-        fs::create_dir_all(folder).expect("a folder");
-        let mut child = Command::new(JOURNAL_REMOTE)
-            .arg("-o")
-            .arg(folder.join("remote.journal"))
-            .arg("-")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let input = child.stdin.take().expect("piped above");
-        Some(Self {
-            input,
-            child,
-            number: 0,
-        })
-    }
-
-    /// systemd.export: fields, one a line, and an empty line behind.
-    fn write(&mut self, line: &str) {
-        self.number += 1;
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let us = since.unwrap_or_default().as_micros();
-        let number = self.number;
-        let entry = format!(
-            "__CURSOR=s=0123456789abcdef0123456789abcdef;i={number:x};b=fedcba9876543210fedcba9876543210;m={number:x};t={us:x};x={number:x}\n\
-             __REALTIME_TIMESTAMP={us}\n__MONOTONIC_TIMESTAMP={number}\n_BOOT_ID=fedcba9876543210fedcba9876543210\n\
-             MESSAGE={line}\nCONTAINER_NAME=kubelet\nCONTAINER_ID=905f38550000\n_HOSTNAME=node1\nPRIORITY=6\n\n"
-        );
-        self.input.write_all(entry.as_bytes()).expect("written");
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Run `plan` with everything below `folder`, and say how it went on standard
 /// error.
 ///
@@ -192,9 +141,9 @@ pub async fn run(plan: Plan, folder: &Path) -> Outcome {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut outcome = Outcome::default();
     let mut logs = logs(plan, folder);
-    let mut journal = Journal::create(&folder.join("journal"));
+    let mut journal = Journal::create(&folder.join("journal"), "remote");
     if journal.is_none() {
-        eprintln!("no {JOURNAL_REMOTE}: the journal is left out");
+        eprintln!("no systemd-journal-remote: the journal is left out");
     }
 
     let link = Forward::start().await;

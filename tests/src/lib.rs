@@ -7,6 +7,7 @@ pub mod differential;
 pub mod engine;
 pub mod forward;
 pub mod generate;
+pub mod journal;
 pub mod kill;
 pub mod ledger;
 pub mod process;

@@ -7,6 +7,7 @@ mod beats;
 mod cluster;
 mod collect;
 mod dead_letters;
+mod journal;
 mod kill;
 mod lifecycle;
 mod passthrough;
