@@ -8,7 +8,7 @@
 
 use super::ast::{
     Aggregation, AggregationKind, Bool, Clause, CompositeKind, FieldFormat, HighlightSettings,
-    Match, Number, Order, Query, QueryString, Scalar, Search, SortKey,
+    Match, Number, Order, Query, QueryString, Scalar, Search, SortKey, TermsSelection,
 };
 use super::error::QueryError;
 use super::lucene::Node;
@@ -399,6 +399,17 @@ fn check_aggregation(
             // Empty buckets are the terms of all documents.
             if terms.min_doc_count == Some(0) {
                 return sees_past(format!("min_doc_count 0 of the aggregation {name}"));
+            }
+            // OpenSearch 2.19 looks for the terms behind `prefix.*` among those
+            // of all documents, and fails where there are none. In brackets
+            // the expression means the same and is not looked for in that way.
+            for selection in [&mut terms.include, &mut terms.exclude]
+                .into_iter()
+                .flatten()
+            {
+                if let TermsSelection::Regexp(expression) = selection {
+                    *expression = format!("({expression})");
+                }
             }
         }
         AggregationKind::DateHistogram(inner) => check_field(&inner.field)?,

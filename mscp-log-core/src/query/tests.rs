@@ -185,6 +185,17 @@ fn what_the_tree_cannot_say_is_refused_as_elasticsearch_would() {
 }
 
 #[test]
+fn an_expression_of_terms_is_put_in_brackets() {
+    let json = r#"{"aggs":{"a":{"terms":{"field":"pod","include":"web.*","exclude":"web-1"}}}}"#;
+    let search = Search::parse(json.as_bytes(), &[]).unwrap();
+    let written = search.restrict(&[Restriction::none()]).unwrap().emit();
+    assert!(
+        written.contains(r#""include":"(web.*)","exclude":"(web-1)""#),
+        "{written}"
+    );
+}
+
+#[test]
 fn a_query_string_that_cannot_be_read_is_refused_under_a_restriction_and_else_by_the_engine() {
     let body = br#"{"query":{"query_string":{"query":"(a"}}}"#;
     let search = Search::parse(body, &[]).unwrap();

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{BufWriter, IntoInnerError, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -433,7 +433,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// The body of `_bulk`, packed.
 fn body(records: &[Record], kind: Option<&str>) -> std::io::Result<Vec<u8>> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    let packed = GzEncoder::new(Vec::new(), Compression::fast());
+    // The packer costs by the piece, and JSON is written in small ones.
+    let mut packed = BufWriter::with_capacity(64 << 10, packed);
     for record in records {
         packed.write_all(b"{\"create\":{\"_index\":")?;
         serde_json::to_writer(&mut packed, &*record.index)?;
@@ -446,7 +448,10 @@ fn body(records: &[Record], kind: Option<&str>) -> std::io::Result<Vec<u8>> {
         packed.write_all(&record.document)?;
         packed.write_all(b"\n")?;
     }
-    packed.finish()
+    packed
+        .into_inner()
+        .map_err(IntoInnerError::into_error)?
+        .finish()
 }
 
 #[cfg(test)]
