@@ -114,6 +114,15 @@ bench-store: setup ## measure the store beside Elasticsearch and OpenSearch (LIN
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-store -- --records $(RECORDS) --days $(DAYS) $(if $(LINES),--lines $(LINES)) $(if $(CHART),--chart $(CHART))
 
+bench-collect: setup ## measure tailing files beside rsyslog and syslog-ng, whichever is installed
+	$(CARGO) build --release --locked -p mscp-log-server
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-collect
+
+bench-ship: setup ## measure the CPU of shipping beside Elasticsearch's
+	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-8.19.0
+	$(CARGO) build --release --locked -p mscp-log-server
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-ship
+
 RECORDS ?= 1000000
 KILLS ?= 20
 SEED ?= 1
