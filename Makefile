@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 
-.PHONY: help run test test-engines engines java clients check bench bench-buffer bench-store kill-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients journal-remote check bench bench-buffer bench-store bench-collect bench-ship kill-test ledger-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16

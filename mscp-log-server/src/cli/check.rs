@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, output};
+use crate::collect::send::Remote;
 use crate::config::{Config, ConfigError, StoreKind};
 use crate::store::elastic::ElasticStore;
 use crate::tls;
@@ -78,6 +79,7 @@ impl Check {
                 } else {
                     let mut errors = reach(&config);
                     errors.extend(reach_clusters(&config).await);
+                    errors.extend(reach_sources(&config).await);
                     errors
                 };
                 (errors, config.warnings())
@@ -175,6 +177,33 @@ async fn reach_clusters(config: &Config) -> Vec<ConfigError> {
                 key: format!("region.{name}.store"),
                 reason,
             }));
+        }
+    }
+    errors
+}
+
+/// What stands in the way of the agent: the journal that cannot be read, the
+/// gateway that does not take its records.
+async fn reach_sources(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let mut fault = |key: &str, reason: String| {
+        errors.push(ConfigError {
+            key: key.to_owned(),
+            reason,
+        });
+    };
+    if let Some(journal) = &config.collect.journal
+        && let Err(reason) = journal.reach().await
+    {
+        fault("collect.journal.enabled", reason);
+    }
+    if let Some(gateway) = &config.collect.gateway {
+        let reached = match Remote::new(gateway.clone()) {
+            Ok(mut gateway) => gateway.reach().await,
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = reached {
+            fault("collect.url", reason);
         }
     }
     errors

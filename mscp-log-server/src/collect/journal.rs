@@ -55,6 +55,14 @@ impl Journal {
     pub async fn is_readable(&self) -> bool {
         matches!(child::newest(self).await, Ok(Some(_)))
     }
+
+    /// Whether it can be read at all, entries or not.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn reach(&self) -> Result<(), String> {
+        child::newest(self).await.map(|_| ())
+    }
 }
 
 /// How long the task waits for what.

@@ -415,18 +415,10 @@ impl Keeper {
     async fn save(&mut self) -> bool {
         // Nobody else appends: what is durable now is in the positions.
         let below = self.buffer.end();
-        let (file, positions) = (self.file.clone(), std::mem::take(&mut self.positions));
-        let written = tokio::task::spawn_blocking(move || {
-            let written = save(&file, &positions, below);
-            (positions, written)
-        });
-        let written = match written.await {
-            Ok((positions, written)) => {
-                self.positions = positions;
-                written
-            }
-            Err(error) => Err(io::Error::other(error)),
-        };
+        let (file, positions) = (self.file.clone(), self.positions.clone());
+        let write = move || save(&file, &positions, below);
+        let written = tokio::task::spawn_blocking(write).await;
+        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
         match written {
             Ok(()) => {
                 self.saved.send_replace(below);

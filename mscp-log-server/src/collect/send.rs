@@ -38,6 +38,18 @@ impl Remote {
         Ok(Self { gateway, client })
     }
 
+    /// Whether the gateway would take records: it is sent none.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub async fn reach(&mut self) -> Result<(), String> {
+        match self.send(Bytes::new()).await {
+            Ok(()) => Ok(()),
+            Err(Refused::For { reason, .. }) => Err(reason),
+            Err(Refused::TooLarge) => Err("it takes nothing (413)".to_owned()),
+        }
+    }
+
     async fn send(&mut self, chunks: Bytes) -> Result<(), Refused> {
         let region = &self.gateway.region;
         let mut taken = self.client.collect(region, chunks.clone()).await;

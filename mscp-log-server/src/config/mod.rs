@@ -374,6 +374,14 @@ impl Config {
                 "set: whoever reaches the port can write records as any host, namespace and application",
             ));
         }
+        if let Some(gateway) = &self.collect.gateway
+            && travels_in_the_clear(&gateway.url)
+        {
+            found.push(warn(
+                "collect.url",
+                "the token and the records travel in the clear to a node of http://",
+            ));
+        }
         if !self.http.listen.ip().is_loopback() && !encrypted {
             found.push(warn(
                 "http.tls_cert",

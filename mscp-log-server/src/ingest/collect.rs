@@ -123,10 +123,15 @@ impl Collect {
         let mut documents = Vec::new();
         let lines = body.split(|byte| *byte == b'\n').enumerate();
         for (place, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-            let chunk = Chunk::parse(line).map_err(|error| CollectError::Malformed {
+            let mut chunk = Chunk::parse(line).map_err(|error| CollectError::Malformed {
                 chunk: place,
                 reason: error.to_string(),
             })?;
+            // A machine's clock must not be able to make indices at will.
+            if !self.pipeline.window(now_us).holds(chunk.head.read_us) {
+                counter!("mscp_log_collect_wrong_clock_total").increment(1);
+                chunk.head.read_us = now_us;
+            }
             if let Some(restrictions) = visible {
                 self.check(place, &chunk, restrictions)?;
             }

@@ -23,7 +23,7 @@ async fn engine() -> String {
 }
 
 /// Whether `check` finds the configuration good, and all that it says.
-async fn check(variables: &[(String, String)]) -> (bool, String) {
+pub(crate) async fn check(variables: &[(String, String)]) -> (bool, String) {
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::new(process::binary());
     command

@@ -5,6 +5,7 @@ use mscp_log_tests::ledger::{Plan, run};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::cluster::check;
 use crate::support::{Scene, answer, now_us};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,6 +82,18 @@ async fn an_agents_token_collects_for_its_machines_only_and_a_batch_is_taken_who
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_clock_is_wrong_makes_no_index_of_another_age() {
+    let scene = Scene::new().await;
+    for (offset, read_us) in [(0, 4_102_444_800_000_000_i64), (100, 0)] {
+        let mut wrong = chunk("node1", "z1", offset);
+        wrong["read_us"] = read_us.into();
+        assert_eq!(collect(&scene, &scene.token, &[wrong]).await.0, 202);
+    }
+    let now = json!({"range": {"@timestamp": {"gte": "now-10m", "lte": "now+10m"}}});
+    scene.wait_for(now, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_chunk_is_refused_and_said_where() {
     let scene = Scene::new().await;
     let wrong = json!({"host": "node1", "read_us": 1});
@@ -95,4 +108,36 @@ async fn what_is_no_chunk_is_refused_and_said_where() {
     let answered = answer(scene.http.post(url).bearer_auth(&scene.token)).await;
     assert_eq!(answered.status, 404, "{}", answered.body);
     assert_eq!(scene.count(&scene.token, json!({"match_all": {}})).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_keeps_an_agent_from_its_gateway_and_from_its_journal() {
+    let scene = Scene::new().await;
+    let rule =
+        |path: &str| json!([{"method": ["POST"], "url": [format!("{{mscp_api_url}}{path}")]}]);
+    let good = scene.token_for(rule("/local/collect")).await;
+    let other = scene.token_for(rule("/other/collect")).await;
+    let with = |more: &[(&str, &str)]| -> Vec<(String, String)> {
+        let named = |(name, value): &(&str, &str)| {
+            (format!("MSCP_LOG_COLLECT__{name}"), (*value).to_owned())
+        };
+        more.iter().map(named).collect()
+    };
+    let url = ("URL", scene.node.url.as_str());
+    let (well, said) = check(&with(&[url, ("TOKEN", &good)])).await;
+    assert!(well, "{said}");
+    for (token, expected) in [(&other, "403"), (&"no.to.ken".to_owned(), "401")] {
+        let (well, said) = check(&with(&[url, ("TOKEN", token)])).await;
+        assert!(
+            !well && said.contains("collect.url") && said.contains(expected),
+            "{said}"
+        );
+        assert!(!said.contains(token.as_str()), "{said}");
+    }
+    let missing = [
+        ("JOURNAL__ENABLED", "true"),
+        ("JOURNAL__JOURNALCTL", "/no/journalctl"),
+    ];
+    let (well, said) = check(&with(&missing)).await;
+    assert!(!well && said.contains("collect.journal.enabled"), "{said}");
 }

@@ -108,7 +108,7 @@ async fn fields_of_every_form_are_read_whole_and_dockers_parts_are_joined() {
         "in two parts",
     ];
     for (found, expected) in found.iter().zip(expected) {
-        assert!(found == expected, "{:.60} is not {expected:.60}", found);
+        assert!(found == expected, "{found:.60} is not {expected:.60}");
     }
     let metrics = metrics(&scene).await;
     let lost = "mscp_log_collect_lost_bytes_total{source=\"journal\",reason=\"too_long\"} 45056";
