@@ -88,6 +88,7 @@ type File = Rc<RefCell<Inode>>;
 #[derive(Default)]
 struct World {
     births: bool,
+    device: u64,
     names: BTreeMap<String, File>,
     files: Vec<File>,
     /// Which files, by number and birth, the reader had open before this step.
@@ -250,7 +251,7 @@ impl World {
     fn stat(&self, file: &Inode) -> Stat {
         Stat {
             key: Key {
-                device: 1,
+                device: self.device,
                 inode: file.number,
             },
             size: file.content.len() as u64,
@@ -378,7 +379,7 @@ struct Run {
     /// The same, as it would be found after a crash.
     durable: Positions,
     /// By identity: the line.
-    records: HashMap<(u64, u64, u64), u64>,
+    records: HashMap<((u64, u64), u64, u64), u64>,
     order: Vec<u64>,
 }
 
@@ -386,6 +387,7 @@ impl Run {
     fn new(births: bool, between: VecDeque<(usize, Op)>) -> Self {
         let mut world = World {
             births,
+            device: 1,
             now_us: 1_000_000_000,
             used: 1,
             ..World::default()
@@ -492,7 +494,8 @@ impl Run {
                 panic!("a line of a file");
             };
             let line: u64 = message.split(' ').next().unwrap().parse().unwrap();
-            let id = (position.inode, position.generation, position.offset);
+            let key = (position.device, position.inode);
+            let id = (key, position.generation, position.offset);
             match self.records.insert(id, line) {
                 None => self.order.push(line),
                 Some(before) => assert_eq!(before, line, "one identity, two lines: {id:?}"),
@@ -547,6 +550,22 @@ impl Run {
             );
         }
     }
+}
+
+#[test]
+fn a_machine_that_counts_its_devices_anew_reads_no_line_again() {
+    let mut run = Run::new(true, VecDeque::new());
+    let write = Op::Write(0, vec![5, 5]);
+    for op in [&write, &Op::Turns(9), &Op::Keep(9), &Op::Save] {
+        run.step(op);
+    }
+    run.world.borrow_mut().device = 2;
+    for op in [&Op::Crash, &write] {
+        run.step(op);
+    }
+    run.end();
+    run.check();
+    assert_eq!(run.records.len(), 4);
 }
 
 proptest! {

@@ -357,7 +357,7 @@ impl<D: Disk> Reader<D> {
     fn found(&mut self, found: &Found, now_us: i64, at_end: bool, out: &mut Vec<Item>) {
         let key = found.stat.key;
         if !self.files.contains_key(&key) && !found.rotated {
-            self.take_over(found);
+            self.take_over(found, out);
         }
         if self.files.contains_key(&key) && !self.is_known(found) {
             // The inode has another file now.
@@ -402,7 +402,7 @@ impl<D: Disk> Reader<D> {
 
     /// A file that is not known by its device may be one that was followed
     /// before the machine counted its devices anew.
-    fn take_over(&mut self, found: &Found) {
+    fn take_over(&mut self, found: &Found, out: &mut Vec<Item>) {
         let Some(birth) = found.stat.birth_us else {
             return;
         };
@@ -418,6 +418,8 @@ impl<D: Disk> Reader<D> {
         };
         if let Some(mut tracked) = self.files.remove(&key) {
             tracked.follow.position.key = found.stat.key;
+            out.push(Item::forget(key));
+            out.push(Item::place(Place::File(tracked.follow.position.clone())));
             self.files.insert(found.stat.key, tracked);
         }
     }
