@@ -141,7 +141,7 @@ pub async fn run(plan: Plan, data: &Path) -> Outcome {
     outcome.unanswered = progress.unanswered.load(Ordering::Relaxed);
 
     let (url, token) = here(&node).await;
-    settled(&url, &token, plan.records).await;
+    settled(&url, &token, &query(), plan.records, PATIENCE / 4).await;
     read_back(&url, &token, &mut outcome).await;
     assert!(node.terminate().success(), "the node stops when it is told");
     outcome
@@ -291,11 +291,17 @@ fn body(numbers: std::ops::Range<u64>, from_us: i64) -> String {
 }
 
 /// Wait until the count of what is searchable is reached, or does not rise any more.
-async fn settled(url: &str, token: &str, expected: u64) {
+pub(crate) async fn settled(
+    url: &str,
+    token: &str,
+    query: &Value,
+    expected: u64,
+    patience: Duration,
+) {
     let mut last = 0;
     let mut since = Instant::now();
     loop {
-        let answer = search(url, token, "_count", &json!({"query": query()})).await;
+        let answer = search(url, token, "_count", &json!({ "query": query })).await;
         let count = answer["count"].as_u64().expect("a count");
         if count >= expected {
             return;
@@ -303,7 +309,7 @@ async fn settled(url: &str, token: &str, expected: u64) {
         if count != last {
             (last, since) = (count, Instant::now());
         }
-        if since.elapsed() > PATIENCE / 4 {
+        if since.elapsed() > patience {
             eprintln!("only {count} of {expected} records became searchable");
             return;
         }
@@ -362,7 +368,7 @@ async fn read_back(url: &str, token: &str, outcome: &mut Outcome) {
     }
 }
 
-async fn search(url: &str, token: &str, endpoint: &str, body: &Value) -> Value {
+pub(crate) async fn search(url: &str, token: &str, endpoint: &str, body: &Value) -> Value {
     let answer = process::http()
         .post(format!("{url}/api/local/log/logstash-*/{endpoint}"))
         .bearer_auth(token)

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::forward::Forward;
 use crate::journal::Journal;
+use crate::kill::{search, settled};
 use crate::process::{self, Node};
 
 const APP: &str = "caa0c2f0-1116-495f-8f09-3cd023cc14a2";
@@ -210,7 +211,8 @@ pub async fn run(plan: Plan, folder: &Path) -> Outcome {
     outcome.written = ledger.len() as u64;
     let access = json!([{"method": ["GET", "POST"], "url": ["{mscp_api_url}/local/log/**"]}]);
     let token = process::administrator_token(&node, &access).await;
-    settled(&node.url, &token, outcome.written).await;
+    let all = json!({"match_all": {}});
+    settled(&node.url, &token, &all, outcome.written, PATIENCE).await;
     read_back(&node.url, &token, &ledger, &mut outcome).await;
     assert!(
         agent.terminate().success(),
@@ -282,27 +284,6 @@ async fn start(data: &Path, variables: &[(String, String)]) -> Node {
     .expect("the node starts")
 }
 
-/// Wait until the count of what is searchable is reached, or does not rise any more.
-async fn settled(url: &str, token: &str, expected: u64) {
-    let (mut last, mut since) = (0, Instant::now());
-    loop {
-        let body = json!({"query": {"match_all": {}}});
-        let answer = search(url, token, "_count", &body).await;
-        let count = answer["count"].as_u64().expect("a count");
-        if count >= expected {
-            return;
-        }
-        if count != last {
-            (last, since) = (count, Instant::now());
-        }
-        if since.elapsed() > PATIENCE {
-            eprintln!("only {count} of {expected} lines became searchable");
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 async fn read_back(url: &str, token: &str, ledger: &[String], outcome: &mut Outcome) {
     let mut times: HashMap<String, u32> = HashMap::new();
     let mut after = Value::Null;
@@ -341,21 +322,4 @@ async fn read_back(url: &str, token: &str, ledger: &[String], outcome: &mut Outc
     }
     // What was never written, so that no line is found in pieces.
     outcome.repeated.extend(times.into_keys().take(20));
-}
-
-async fn search(url: &str, token: &str, endpoint: &str, body: &Value) -> Value {
-    let answer = process::http()
-        .post(format!("{url}/api/local/log/logstash-*/{endpoint}"))
-        .bearer_auth(token)
-        .json(body)
-        .send()
-        .await
-        .expect("the node answers");
-    let status = answer.status();
-    let text = answer.text().await.expect("a body");
-    assert!(
-        status.is_success() || status == 404,
-        "{endpoint} was answered {status}: {text}"
-    );
-    serde_json::from_str(&text).expect("JSON")
 }
