@@ -85,9 +85,17 @@ impl Entry<'_> {
     /// The same, borrowed.
     #[must_use]
     pub fn borrowed(&self) -> Entry<'_> {
-        fn of<'b>(field: &'b Option<Cow<'_, str>>) -> Option<Cow<'b, str>> {
-            field.as_deref().map(Cow::Borrowed)
-        }
+        self.with(Cow::Borrowed)
+    }
+
+    /// The same, with text of its own.
+    #[must_use]
+    pub fn to_static(&self) -> Entry<'static> {
+        self.with(|text| Cow::Owned(text.to_owned()))
+    }
+
+    fn with<'s, 'b>(&'s self, text: impl Fn(&'s str) -> Cow<'b, str>) -> Entry<'b> {
+        let of = |field: &'s Option<Cow<'_, str>>| field.as_deref().map(&text);
         Entry {
             message: of(&self.message),
             container_name: of(&self.container_name),

@@ -100,7 +100,7 @@ impl Join {
                 if self.open.len() >= MAX_OPEN {
                     whole.extend(self.end_oldest());
                 }
-                let mut first = owned(&entry);
+                let mut first = entry.to_static();
                 let message = first.message.take().unwrap_or_default().into_owned();
                 self.begun += 1;
                 let open = Open {
@@ -171,24 +171,6 @@ impl Join {
             host: entry.hostname.as_deref().map(str::to_owned),
             cut,
         })
-    }
-}
-
-fn owned(entry: &Entry<'_>) -> Entry<'static> {
-    let of = |field: &Option<std::borrow::Cow<'_, str>>| {
-        field.as_deref().map(|text| text.to_owned().into())
-    };
-    Entry {
-        message: of(&entry.message),
-        container_name: of(&entry.container_name),
-        container_id: of(&entry.container_id),
-        container_id_full: of(&entry.container_id_full),
-        hostname: of(&entry.hostname),
-        realtime_us: entry.realtime_us,
-        cursor: of(&entry.cursor),
-        priority: of(&entry.priority),
-        partial: entry.partial,
-        last_part: entry.last_part,
     }
 }
 
