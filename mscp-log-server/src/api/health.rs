@@ -26,7 +26,7 @@ pub struct Health {
     checks: BTreeMap<&'static str, Check>,
     /// What is told and leaves a node ready all the same.
     notes: BTreeMap<&'static str, Check>,
-    measure: Box<dyn Fn() + Send + Sync>,
+    measures: Vec<Box<dyn Fn() + Send + Sync>>,
     metrics: PrometheusHandle,
 }
 
@@ -39,31 +39,33 @@ impl std::fmt::Debug for Health {
 }
 
 impl Health {
-    /// `measure` sets the gauges that are read rather than counted; it runs
-    /// before each scrape.
+    /// Of a process that needs nothing and measures nothing yet.
     ///
     /// # Errors
     /// When a recorder of metrics that is not ours is installed in this process.
-    pub fn new(
-        checks: BTreeMap<&'static str, Check>,
-        measure: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Self, BuildError> {
+    pub fn new() -> Result<Self, BuildError> {
         Ok(Self {
-            checks,
+            checks: BTreeMap::new(),
             notes: BTreeMap::new(),
-            measure: Box::new(measure),
+            measures: Vec::new(),
             metrics: recorder()?,
         })
     }
-}
 
-impl Health {
+    /// The node is ready only while `check` finds nothing wrong.
+    pub fn need(&mut self, name: &'static str, check: Check) {
+        self.checks.insert(name, check);
+    }
+
     /// Tell what `check` says, too. It does not make the node unready: what a
     /// node without its store takes in waits in the buffer.
-    #[must_use]
-    pub fn noting(mut self, name: &'static str, check: Check) -> Self {
+    pub fn note(&mut self, name: &'static str, check: Check) {
         self.notes.insert(name, check);
-        self
+    }
+
+    /// Before each scrape, set the gauges that are read rather than counted.
+    pub fn measure(&mut self, measure: impl Fn() + Send + Sync + 'static) {
+        self.measures.push(Box::new(measure));
     }
 }
 
@@ -93,10 +95,18 @@ pub(super) struct Document;
 /// The three, at the origin's root. What serves `/metrics` without a token is
 /// for a listener of its own; on the main one the door asks for a token first.
 pub fn routes(health: Arc<Health>) -> Router {
+    open_routes(Arc::clone(&health)).merge(
+        Router::new()
+            .route("/metrics", get(scrape))
+            .with_state(health),
+    )
+}
+
+/// What needs no token: `/healthz` and `/readyz`.
+pub fn open_routes(health: Arc<Health>) -> Router {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
-        .route("/metrics", get(scrape))
         .with_state(health)
 }
 
@@ -150,7 +160,9 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     (status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"),
 ))]
 async fn scrape(State(health): State<Arc<Health>>) -> Response {
-    (health.measure)();
+    for measure in &health.measures {
+        measure();
+    }
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     (
         [(header::CONTENT_TYPE, content_type)],

@@ -57,6 +57,14 @@ pub fn router(app: Arc<App>, door: Arc<Door>, health: Arc<Health>, cors: Cors) -
     cors.guard(door.guard(inside))
 }
 
+/// What a node serves that has no API: whether it is alive and ready. Metrics
+/// are for `http.metrics_listen`, because nobody here could verify a token.
+pub fn health_alone(health: Arc<Health>) -> Router {
+    health::open_routes(health)
+        .fallback(nothing_here)
+        .layer(CatchPanicLayer::custom(fault))
+}
+
 /// Everything that has a path.
 fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
     let ways = app.ways.clone();

@@ -43,7 +43,7 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
 }
 
 pub(in crate::api) fn health() -> Arc<Health> {
-    Arc::new(Health::new(BTreeMap::new(), || {}).unwrap())
+    Arc::new(Health::new().unwrap())
 }
 
 /// A house with every room.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, output};
 use crate::collect::send::Remote;
-use crate::config::{Config, ConfigError, StoreKind};
+use crate::config::{Config, ConfigError, Role, StoreKind};
 use crate::store::elastic::ElasticStore;
 use crate::tls;
 
@@ -78,8 +78,12 @@ impl Check {
                     Vec::new()
                 } else {
                     let mut errors = reach(&config);
-                    errors.extend(reach_clusters(&config).await);
-                    errors.extend(reach_sources(&config).await);
+                    if config.roles.aggregate() {
+                        errors.extend(reach_clusters(&config).await);
+                    }
+                    if config.roles.has(Role::Agent) {
+                        errors.extend(reach_sources(&config).await);
+                    }
                     errors
                 };
                 (errors, config.warnings())
@@ -126,13 +130,12 @@ fn reach(config: &Config) -> Vec<ConfigError> {
     if let Err(reason) = can_hold_data(&config.data) {
         fault("data", reason);
     }
+    let beats = config.beats.as_ref();
+    let beats = beats.filter(|_| config.roles.has(Role::Parser));
     for (key, address) in [
         ("http.listen", Some(config.http.listen)),
         ("http.metrics_listen", config.http.metrics_listen),
-        (
-            "beats.listen",
-            config.beats.as_ref().map(|beats| beats.listen),
-        ),
+        ("beats.listen", beats.map(|beats| beats.listen)),
     ] {
         if let Some(address) = address
             && let Err(error) = std::net::TcpListener::bind(address)
@@ -140,7 +143,6 @@ fn reach(config: &Config) -> Vec<ConfigError> {
             fault(key, format!("{address}: {error}"));
         }
     }
-    let beats = config.beats.as_ref();
     let (beats_cert, beats_key) = beats.and_then(|beats| beats.tls.clone()).unzip();
     for (key, file) in [
         ("http.tls_cert", config.http.tls_cert.as_ref()),
@@ -162,7 +164,9 @@ fn reach(config: &Config) -> Vec<ConfigError> {
             fault(key, error.to_string());
         }
     }
-    errors.extend(crate::identity::check_secrets(&config.auth));
+    if config.roles.aggregate() {
+        errors.extend(crate::identity::check_secrets(&config.auth));
+    }
     errors
 }
 

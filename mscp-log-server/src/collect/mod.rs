@@ -40,6 +40,9 @@ pub enum AgentError {
     /// Where its records go cannot be used.
     #[error("collect.url: {0}")]
     Gateway(String),
+    /// Its records go nowhere: none is configured, and this process keeps none.
+    #[error("collect.url: expected, because this node keeps no records")]
+    Nowhere,
     /// The machine has no name.
     #[error("collect.host: expected, because the system does not say the machine's name")]
     Host,
@@ -81,7 +84,7 @@ impl Notes {
 }
 
 /// Start the agent that `config` describes, with its buffer and its positions
-/// below `data`. Its records go to the gateway, or else to `local`. Its tasks
+/// below `data`. Its records go to the gateway, or else to `local`, the pipeline of this process where it has one. Its tasks
 /// end at `stop`; what is read by then and not sent is in the buffer.
 ///
 /// # Errors
@@ -89,16 +92,17 @@ impl Notes {
 pub fn start(
     config: &config::Collect,
     data: &Path,
-    local: &Arc<Collect>,
+    local: Option<&Arc<Collect>>,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Notes, AgentError> {
-    let output = match &config.gateway {
-        Some(gateway) => {
+    let output = match (&config.gateway, local) {
+        (Some(gateway), _) => {
             let remote = Remote::new(gateway.clone()).map_err(AgentError::Gateway)?;
             Output::Gateway(Box::new(remote))
         }
-        None => Output::Local(Arc::clone(local)),
+        (None, Some(local)) => Output::Local(Arc::clone(local)),
+        (None, None) => return Err(AgentError::Nowhere),
     };
     let host = config.host.clone().or_else(machine::name);
     let machine = Arc::new(Machine::new(

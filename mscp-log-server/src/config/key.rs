@@ -70,7 +70,7 @@ pub(crate) const KEYS: &[Key] = &[
         "roles",
         Form::List,
         Some(r#"["all"]"#),
-        "What this node does. `all`: take records in, ship them, answer searches.",
+        "What this node does: `all`, or some of `api` (tokens, pushes, searches, administration), `parser` (what agents and Beats send), `shipper` (from the buffer into the store), `agent` (what this machine has). The first three need each other while the buffer is in the data folder; `agent` alone needs `collect.url`.",
     ),
     key(
         "data",

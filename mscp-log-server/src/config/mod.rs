@@ -9,9 +9,11 @@ mod collect;
 mod key;
 mod read;
 mod reference;
+mod roles;
+mod unwise;
 mod value;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +26,7 @@ pub use beats::Beats;
 pub use collect::{Collect, Gateway};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
+pub use roles::{Role, Roles};
 pub use value::{Network, Secret};
 
 use read::{Reader, duration, list, number, size, switch, text};
@@ -36,13 +39,6 @@ const MINUTE_MS: u64 = 60 * SECOND_MS;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// The longest lifetime of anything that is issued.
 const YEAR_MS: u64 = 366 * DAY_MS;
-
-/// What a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Take records in, ship them, answer searches.
-    All,
-}
 
 /// How the node's own log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +269,7 @@ pub struct Elasticsearch {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What this node does.
-    pub roles: BTreeSet<Role>,
+    pub roles: Roles,
     /// The folder of everything that the node keeps.
     pub data: PathBuf,
     /// The node's own log.
@@ -334,68 +330,11 @@ impl Config {
         }
     }
 
-    /// What is allowed and yet unwise, for `check` and the start of a node.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<ConfigError> {
-        let warn = |key: &str, reason: &str| ConfigError {
-            key: key.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let mut found = Vec::new();
-        if self.auth.master_key_file.is_none() {
-            found.push(warn(
-                "auth.master_key_file",
-                "not set: signing keys are kept unencrypted in the database",
-            ));
-        }
-        let encrypted = self.http.tls_cert.is_some()
-            || self
-                .http
-                .public_url
-                .as_ref()
-                .is_some_and(|url| url.starts_with("https:"));
-        for (name, region) in &self.regions {
-            if let StoreKind::Cluster(cluster) = &region.store
-                && cluster.credential.is_some()
-                && cluster.nodes.iter().any(|node| travels_in_the_clear(node))
-            {
-                found.push(warn(
-                    &format!("region.{name}.store"),
-                    "the credential travels in the clear to nodes of http://",
-                ));
-            }
-        }
-        if let Some(beats) = &self.beats
-            && beats.insecure
-            && !beats.listen.ip().is_loopback()
-        {
-            found.push(warn(
-                "beats.insecure",
-                "set: whoever reaches the port can write records as any host, namespace and application",
-            ));
-        }
-        if let Some(gateway) = &self.collect.gateway
-            && travels_in_the_clear(&gateway.url)
-        {
-            found.push(warn(
-                "collect.url",
-                "the token and the records travel in the clear to a node of http://",
-            ));
-        }
-        if !self.http.listen.ip().is_loopback() && !encrypted {
-            found.push(warn(
-                "http.tls_cert",
-                "not set: passwords and tokens travel in the clear, unless a proxy in front encrypts",
-            ));
-        }
-        found
-    }
-
     fn read(reader: &mut Reader) -> Self {
         let regions = regions(reader);
         let push = push(reader, &regions);
         let config = Self {
-            roles: reader.read("roles", list(role)).into_iter().collect(),
+            roles: roles::read(reader),
             data: reader.read("data", text(path)),
             log: Log {
                 level: reader.read("log.level", text(filled)),
@@ -431,9 +370,7 @@ impl Config {
                 version: reader.read("elasticsearch.version", text(value::version)),
             },
         };
-        if config.roles.is_empty() {
-            reader.fault("roles", "expected at least one role");
-        }
+        roles::judge(&config, reader);
         config
     }
 }
@@ -578,18 +515,6 @@ fn buffer(reader: &mut Reader) -> Buffer {
     buffer
 }
 
-/// Whether what is sent to a node leaves this machine unencrypted.
-fn travels_in_the_clear(node: &str) -> bool {
-    let uri: Option<http::Uri> = node.parse().ok();
-    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    node.starts_with("http:") && !loopback
-}
-
 fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         Err("expected some text, found none".to_owned())
@@ -606,13 +531,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("expected an address and port such as 127.0.0.1:8300, found \"{text}\"")
     })
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    match text {
-        "all" => Ok(Role::All),
-        other => Err(format!("expected \"all\", found \"{other}\"")),
-    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -147,7 +147,6 @@ fn keys_that_need_each_other_are_checked_together() {
     let nine: Vec<String> = (0..9).map(|n| format!("\"{n}\"")).collect();
     let keys = format!("[auth]\nplatform_keys = [{}]\n", nine.join(","));
     assert_eq!(faults(&keys, &[]), ["auth.platform_keys"]);
-    assert_eq!(faults("roles = []\n", &[]), ["roles"]);
     assert_eq!(faults("http = 3\n", &[]), ["http"]);
 }
 
@@ -294,4 +293,38 @@ fn beats_are_taken_with_certificates_of_senders_or_knowingly_without() {
             .iter()
             .any(|one| one.key == "beats.insecure")
     );
+}
+
+#[test]
+fn roles_are_a_node_only_with_what_they_need() {
+    let all = load("", &[]).unwrap().roles;
+    assert_eq!(
+        load("roles = [\"api\", \"agent\", \"shipper\", \"parser\"]", &[])
+            .unwrap()
+            .roles,
+        all
+    );
+    assert!(all.has(Role::Agent) && all.aggregate());
+    for wrong in [
+        "[]",
+        "[\"master\"]",
+        "[\"api\"]",
+        "[\"api\", \"shipper\", \"agent\"]",
+    ] {
+        assert_eq!(
+            faults(&format!("roles = {wrong}"), &[]),
+            ["roles"],
+            "{wrong}"
+        );
+    }
+    let agent = "roles = [\"agent\"]\n";
+    assert_eq!(faults(agent, &[]), ["collect.url", "collect"]);
+    let source = "[collect.files]\npaths = [\"/var/log/a.log\"]\n";
+    assert_eq!(faults(&format!("{agent}{source}"), &[]), ["collect.url"]);
+    let gateway = "[collect]\nurl = \"https://logs\"\ntoken_file = \"/t\"\n";
+    let config = load(&format!("{agent}{gateway}{source}"), &[]).unwrap();
+    assert!(!config.roles.aggregate());
+    // One file serves every role: each takes its part of it.
+    let rest = format!("roles = [\"api\", \"parser\", \"shipper\"]\n{gateway}{source}");
+    assert!(!load(&rest, &[]).unwrap().roles.has(Role::Agent));
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use mscp_log_core::access::{Base, BaseError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -22,8 +23,8 @@ use crate::backup::Backups;
 use crate::buffer::dead_letters::{self, DeadLetters};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
 use crate::buffer::{AppendError, Buffer};
-use crate::collect::AgentError;
-use crate::config::{self, Config, StoreKind};
+use crate::collect::{self, AgentError};
+use crate::config::{self, Config, Role, StoreKind};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
 use crate::ingest::beats::{self, Beats};
@@ -98,9 +99,10 @@ pub struct Node {
     stopping: CancellationToken,
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
-    buffer: Arc<DiskBuffer>,
+    /// Of the roles that keep records.
+    buffer: Option<Arc<DiskBuffer>>,
     stores: Vec<Arc<dyn Store>>,
-    _folder: Folder,
+    data: Folder,
 }
 
 impl std::fmt::Debug for Node {
@@ -112,14 +114,12 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Start every component of `config`. `administrator` is who the first
-    /// start makes.
+    /// Start the components that the roles of `config` need. `administrator` is
+    /// who the first start makes.
     ///
     /// # Errors
     /// What cannot be opened, read or listened on; see [`NodeError`].
     pub async fn start(config: Config, administrator: Administrator) -> Result<Self, NodeError> {
-        let base = Base::new(&config.http.base, config.http.public_url.as_deref())
-            .map_err(|error| setting_of(&error))?;
         let data = Folder::open(&config.data)?;
         let listener = bind("http.listen", config.http.listen).await?;
         let address = listener.local_addr().map_err(|error| NodeError::Listen {
@@ -127,23 +127,83 @@ impl Node {
             address: config.http.listen,
             error,
         })?;
+        let tls = tls_files(&config.http);
+        if let Some(files) = &tls {
+            // Files that cannot be used are an error of the start, not of a task.
+            tls::server_config(files)?;
+        }
+        let mut node = Self {
+            address,
+            tls: tls.is_some(),
+            beats: None,
+            first_administrator: None,
+            closing: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            listeners: JoinSet::new(),
+            workers: JoinSet::new(),
+            buffer: None,
+            stores: Vec::new(),
+            data,
+        };
+        let mut health = Health::new().map_err(|error| NodeError::Setting {
+            key: "http.metrics_listen",
+            reason: error.to_string(),
+        })?;
+        let aggregator = match config.roles.aggregate() {
+            true => Some(node.aggregator(&config, administrator, &mut health).await?),
+            false => None,
+        };
+        if config.roles.has(Role::Agent) && config.collect.is_on() {
+            let local = aggregator.as_ref().map(|(app, _)| &app.collect);
+            let agent = node.agent(&config.collect, local)?;
+            health.note("collect", told(move || agent.trouble()));
+        }
+        let health = Arc::new(health);
+        if let Some(wanted) = config.http.metrics_listen {
+            let listener = bind("http.metrics_listen", wanted).await?;
+            let routes = api::health::routes(Arc::clone(&health));
+            node.listen("metrics", listener, routes, None, Duration::ZERO);
+        }
+        let service = match aggregator {
+            Some((app, door)) => {
+                let cors = Cors::new(&config.http.cors_origins);
+                api::router(app, door, health, cors)
+            }
+            None => api::health_alone(health),
+        };
+        node.listen("http", listener, service, tls, config.http.drain);
+        Ok(node)
+    }
+
+    /// Start what takes records in, keeps them and answers searches.
+    async fn aggregator(
+        &mut self,
+        config: &Config,
+        administrator: Administrator,
+        health: &mut Health,
+    ) -> Result<(Arc<App>, Arc<Door>), NodeError> {
+        let base = Base::new(&config.http.base, config.http.public_url.as_deref())
+            .map_err(|error| setting_of(&error))?;
+        let data = self.data.path();
         let opened = Identity::open(Setup {
             auth: &config.auth,
-            data: data.path(),
+            data,
             base,
             administrator,
         })
         .await?;
+        self.first_administrator = opened.first_administrator;
         let identity = Arc::new(opened.identity);
-        let buffer = Arc::new(open_buffer(&config.buffer, data.path())?);
+        let disk = Arc::new(open_buffer(&config.buffer, data)?);
+        let buffer = Arc::clone(&disk) as Arc<dyn Buffer>;
         let mut stores = BTreeMap::new();
         let mut letters = BTreeMap::new();
         let mut clusters = Vec::new();
         for (name, region) in &config.regions {
-            let refused = open_letters(name, data.path())?;
+            let refused = open_letters(name, data)?;
             let store: Arc<dyn Store> = match &region.store {
                 StoreKind::Embedded => {
-                    open_embedded(&config, name, region, data.path(), Arc::clone(&refused))?
+                    open_embedded(config, name, region, data, Arc::clone(&refused))?
                 }
                 StoreKind::Cluster(cluster) => {
                     let refused = Arc::clone(&refused);
@@ -156,76 +216,41 @@ impl Node {
             stores.insert(name.clone(), store);
             letters.insert(name.clone(), refused);
         }
-        let Some(target) = stores.get(&config.push.region) else {
-            return Err(NodeError::Setting {
-                key: "push.region",
-                reason: format!("there is no region {:?}", config.push.region),
-            });
+        let no_region = || NodeError::Setting {
+            key: "push.region",
+            reason: format!("there is no region {:?}", config.push.region),
         };
+        let target = stores.get(&config.push.region).ok_or_else(no_region)?;
 
-        let push = Push::open(&config, Arc::clone(&buffer) as Arc<dyn Buffer>);
-        let push = push.map_err(|error| NodeError::Setting {
+        let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
             key: "push.region",
             reason: error.to_string(),
         })?;
+        let collect = Collect::open(config, Arc::clone(&buffer)).ok_or_else(no_region)?;
 
-        let collect = Collect::open(&config, Arc::clone(&buffer) as Arc<dyn Buffer>);
-        let collect = Arc::new(collect.ok_or_else(|| NodeError::Setting {
-            key: "push.region",
-            reason: format!("there is no region {:?}", config.push.region),
-        })?);
-
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let mut workers = JoinSet::new();
-        let mut listeners = JoinSet::new();
         let held = Arc::new(HeldBack::default());
-        workers.spawn(ship::ship(
-            Arc::clone(&buffer) as Arc<dyn Buffer>,
+        self.workers.spawn(ship::ship(
+            Arc::clone(&buffer),
             Arc::clone(target),
             Arc::clone(&held),
-            stopping.clone(),
+            self.stopping.clone(),
         ));
         {
-            let (identity, stopping) = (Arc::clone(&identity), stopping.clone());
-            workers.spawn(async move { identity.run(stopping).await });
+            let (identity, stopping) = (Arc::clone(&identity), self.stopping.clone());
+            self.workers
+                .spawn(async move { identity.run(stopping).await });
         }
-
-        let agent = if config.collect.is_on() {
-            let data = data.path();
-            crate::collect::start(&config.collect, data, &collect, &mut workers, &stopping)?
-        } else {
-            crate::collect::Notes::default()
-        };
-
-        let taken = Arc::clone(&buffer) as Arc<dyn Buffer>;
-        let beats = Beats::open(&config, taken, closing.clone()).await?;
-        let beats_address = beats.as_ref().map(Beats::address);
+        let beats = Beats::open(config, Arc::clone(&buffer), self.closing.clone()).await?;
+        self.beats = beats.as_ref().map(Beats::address);
         if let Some(beats) = beats {
-            listeners.spawn(beats.run());
+            self.listeners.spawn(beats.run());
         }
 
-        let tls = tls_files(&config.http);
-        let health = health(&buffer, &identity, &letters)?
-            .noting(
-                "shipping",
-                told(move || held.reason().map(|reason| (*reason).clone())),
-            )
-            .noting("collect", told(move || agent.trouble()))
-            .noting("store", told(move || troubles(&clusters)));
-        let health = Arc::new(health);
-        if let Some(wanted) = config.http.metrics_listen {
-            let listener = bind("http.metrics_listen", wanted).await?;
-            let routes = api::health::routes(Arc::clone(&health));
-            let closing = closing.clone();
-            listeners.spawn(async move {
-                if let Err(error) =
-                    listen::serve(listener, routes, None, closing, Duration::ZERO).await
-                {
-                    tracing::error!(%error, "the listener of metrics ended");
-                }
-            });
-        }
-        let drain = config.http.drain;
+        observe(health, &disk, &identity, &letters);
+        let shipping = told(move || held.reason().map(|reason| (*reason).clone()));
+        health.note("shipping", shipping);
+        health.note("store", told(move || troubles(&clusters)));
+
         let sealing = identity.shared_secret("cursors").await?;
         let sealing = Arc::new(Sealing::new(&sealing));
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
@@ -236,54 +261,60 @@ impl Node {
                 Region::new(name, store, &config.search, sealing),
             )
         });
+        let regions = regions.collect();
         let backups = Backups::new(
-            data.path().to_owned(),
-            Arc::clone(&buffer),
+            data.to_owned(),
+            Arc::clone(&disk),
             stores.clone(),
             letters.clone(),
         );
         let backups = backups.map_err(|error| {
-            let path = data.path().to_owned();
+            let path = data.to_owned();
             FolderError::Io { path, error }
         })?;
-        let app = Arc::new(App {
+        self.buffer = Some(disk);
+        self.stores = stores.into_values().collect();
+        let app = App {
             backups: Arc::new(backups),
-            regions: regions.collect(),
+            regions,
             letters,
-            collect,
+            collect: Arc::new(collect),
             ways: Ways {
                 push: Arc::new(push),
                 otlp: config.otlp.enabled,
                 version: config.elasticsearch.version,
             },
+        };
+        Ok((Arc::new(app), Arc::new(door)))
+    }
+
+    /// Start what reads the sources of this machine; its records go where
+    /// `config` says, or else to `local`.
+    fn agent(
+        &mut self,
+        config: &config::Collect,
+        local: Option<&Arc<Collect>>,
+    ) -> Result<collect::Notes, NodeError> {
+        let data = self.data.path();
+        let (tasks, stop) = (&mut self.workers, &self.stopping);
+        Ok(collect::start(config, data, local, tasks, stop)?)
+    }
+
+    /// Serve `routes` until this node closes.
+    fn listen(
+        &mut self,
+        what: &'static str,
+        listener: TcpListener,
+        routes: Router,
+        tls: Option<TlsFiles>,
+        drain: Duration,
+    ) {
+        let closing = self.closing.clone();
+        self.listeners.spawn(async move {
+            if let Err(error) = listen::serve(listener, routes, tls, closing, drain).await {
+                tracing::error!(%error, "the listener of {what} ended");
+            }
         });
-        let cors = Cors::new(&config.http.cors_origins);
-        let service = api::router(app, Arc::new(door), health, cors);
-        if let Some(files) = &tls {
-            // Files that cannot be used are an error of the start, not of a task.
-            tls::server_config(files)?;
-        }
-        {
-            let (closing, tls) = (closing.clone(), tls.clone());
-            listeners.spawn(async move {
-                if let Err(error) = listen::serve(listener, service, tls, closing, drain).await {
-                    tracing::error!(%error, "the listener ended");
-                }
-            });
-        }
-        Ok(Self {
-            address,
-            tls: tls.is_some(),
-            beats: beats_address,
-            first_administrator: opened.first_administrator,
-            closing,
-            stopping,
-            listeners,
-            workers,
-            buffer,
-            stores: stores.into_values().collect(),
-            _folder: data,
-        })
     }
 
     /// The origin that it listens on, as `http://127.0.0.1:8300`.
@@ -329,7 +360,9 @@ impl Node {
         }
         let (buffer, stores) = (self.buffer, self.stores);
         let closed = tokio::task::spawn_blocking(move || {
-            buffer.close();
+            if let Some(buffer) = buffer {
+                buffer.close();
+            }
             drop(stores);
         });
         if let Err(error) = closed.await {
@@ -446,19 +479,20 @@ fn troubles(clusters: &[(String, Arc<ElasticStore>)]) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-fn health(
+/// Ask buffer and identity whether they work, and measure what they hold.
+fn observe(
+    health: &mut Health,
     buffer: &Arc<DiskBuffer>,
     identity: &Arc<Identity>,
     letters: &BTreeMap<String, Arc<DeadLetters>>,
-) -> Result<Health, NodeError> {
-    let mut checks: BTreeMap<&'static str, Check> = BTreeMap::new();
+) {
     let checked = Arc::clone(buffer);
-    checks.insert(
+    health.need(
         "buffer",
         Box::new(move || Box::pin(std::future::ready(takes_records(&checked)))),
     );
     let checked = Arc::clone(identity);
-    checks.insert(
+    health.need(
         "identity",
         Box::new(move || {
             let identity = Arc::clone(&checked);
@@ -471,7 +505,7 @@ fn health(
         clippy::cast_precision_loss,
         reason = "gauges are doubles; a byte in a petabyte is not missed"
     )]
-    let measure = move || {
+    health.measure(move || {
         let usage = measured.usage();
         metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
         metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
@@ -481,11 +515,7 @@ fn health(
             let region = region.clone();
             metrics::gauge!("mscp_log_dead_letters", "region" => region).set(kept.letters as f64);
         }
-    };
-    Health::new(checks, measure).map_err(|error| NodeError::Setting {
-        key: "http.metrics_listen",
-        reason: error.to_string(),
-    })
+    });
 }
 
 fn takes_records(buffer: &DiskBuffer) -> Result<(), String> {

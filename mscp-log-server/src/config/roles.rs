@@ -1,0 +1,100 @@
+//! `roles`: what a node does.
+
+use std::collections::BTreeSet;
+
+use super::Config;
+use super::read::{Reader, list};
+
+/// A part of the system that can be a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Identity, pushes, searches, administration.
+    Api,
+    /// Takes what agents and Beats send, and cleans it.
+    Parser,
+    /// Carries records from the buffer into the store.
+    Shipper,
+    /// Reads the sources of its machine.
+    Agent,
+}
+
+/// Every role, with its name.
+const ALL: [(Role, &str); 4] = [
+    (Role::Api, "api"),
+    (Role::Parser, "parser"),
+    (Role::Shipper, "shipper"),
+    (Role::Agent, "agent"),
+];
+
+/// The roles between which the buffer lies.
+const OF_THE_BUFFER: [Role; 3] = [Role::Api, Role::Parser, Role::Shipper];
+
+/// What a node does; never nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles(BTreeSet<Role>);
+
+impl Roles {
+    /// Whether `role` is among them.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+
+    /// Whether records of others are taken in, kept or searched.
+    #[must_use]
+    pub fn aggregate(&self) -> bool {
+        OF_THE_BUFFER.iter().any(|role| self.has(*role))
+    }
+}
+
+fn named(text: &str) -> Result<Vec<Role>, String> {
+    if text == "all" {
+        return Ok(ALL.iter().map(|(role, _)| *role).collect());
+    }
+    let found = ALL.iter().find(|(_, name)| *name == text);
+    found.map(|(role, _)| vec![*role]).ok_or_else(|| {
+        format!("expected all, or some of api, parser, shipper and agent, found \"{text}\"")
+    })
+}
+
+pub(super) fn read(reader: &mut Reader) -> Roles {
+    let named = reader.read("roles", list(named));
+    Roles(named.into_iter().flatten().collect())
+}
+
+/// Whether the roles are a node, with what else is configured.
+pub(super) fn judge(config: &Config, reader: &mut Reader) {
+    let roles = &config.roles;
+    if roles.0.is_empty() {
+        reader.fault("roles", "expected at least one role");
+        return;
+    }
+    let missing = ALL
+        .iter()
+        .filter(|(role, _)| OF_THE_BUFFER.contains(role) && !roles.has(*role));
+    let missing: Vec<&str> = missing.map(|(_, name)| *name).collect();
+    if roles.aggregate() {
+        if !missing.is_empty() {
+            reader.fault(
+                "roles",
+                format!(
+                    "expected {} too: api, parser and shipper share the buffer in the data folder (buffer.kind)",
+                    missing.join(" and ")
+                ),
+            );
+        }
+        return;
+    }
+    if config.collect.gateway.is_none() {
+        reader.fault(
+            "collect.url",
+            "expected, because the role agent alone keeps no records",
+        );
+    }
+    if !config.collect.is_on() {
+        reader.fault(
+            "collect",
+            "expected a source: collect.journal.enabled, collect.files.volumes, .paths or .containers",
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! What is allowed and yet unwise.
+
+use std::net::IpAddr;
+
+use super::{Config, ConfigError, Role, StoreKind};
+
+impl Config {
+    /// What is allowed and yet unwise, for `check` and the start of a node, of
+    /// what the roles of this node use.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<ConfigError> {
+        let mut found = Vec::new();
+        let mut warn = |key: &str, reason: &str| {
+            found.push(ConfigError {
+                key: key.to_owned(),
+                reason: reason.to_owned(),
+            });
+        };
+        if self.roles.aggregate() {
+            self.keeping(&mut warn);
+        }
+        if self.roles.has(Role::Agent)
+            && let Some(gateway) = &self.collect.gateway
+            && travels_in_the_clear(&gateway.url)
+        {
+            warn(
+                "collect.url",
+                "the token and the records travel in the clear to a node of http://",
+            );
+        }
+        found
+    }
+
+    fn keeping(&self, warn: &mut impl FnMut(&str, &str)) {
+        if self.auth.master_key_file.is_none() {
+            warn(
+                "auth.master_key_file",
+                "not set: signing keys are kept unencrypted in the database",
+            );
+        }
+        for (name, region) in &self.regions {
+            if let StoreKind::Cluster(cluster) = &region.store
+                && cluster.credential.is_some()
+                && cluster.nodes.iter().any(|node| travels_in_the_clear(node))
+            {
+                warn(
+                    &format!("region.{name}.store"),
+                    "the credential travels in the clear to nodes of http://",
+                );
+            }
+        }
+        if let Some(beats) = &self.beats
+            && beats.insecure
+            && !beats.listen.ip().is_loopback()
+        {
+            warn(
+                "beats.insecure",
+                "set: whoever reaches the port can write records as any host, namespace and application",
+            );
+        }
+        let public = self.http.public_url.as_ref();
+        let encrypted =
+            self.http.tls_cert.is_some() || public.is_some_and(|url| url.starts_with("https:"));
+        if !self.http.listen.ip().is_loopback() && !encrypted {
+            warn(
+                "http.tls_cert",
+                "not set: passwords and tokens travel in the clear, unless a proxy in front encrypts",
+            );
+        }
+    }
+}
+
+/// Whether what is sent to a node leaves this machine unencrypted.
+fn travels_in_the_clear(url: &str) -> bool {
+    let uri: Option<http::Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    url.starts_with("http:") && !is_this_machine(host)
+}
+
+/// Whether a host is reached without leaving this machine.
+fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Option<IpAddr> = host.parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
+}
