@@ -3,12 +3,17 @@
 //! The names of fields moved between versions: each is looked for under every
 //! name that it had.
 
+mod write;
+
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::record::time::parse_rfc3339;
 use crate::record::{AnnotationValue, Annotations};
+
+pub use write::write;
 
 /// What cleaning needs of an event.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,8 +36,20 @@ pub struct Event<'a> {
     pub path: Option<Cow<'a, str>>,
     /// The byte at which the line begins.
     pub offset: Option<u64>,
+    /// Where `path` leads, where it is a link.
+    pub target: Option<Cow<'a, str>>,
     /// Device and inode, as the Beat writes them; may be empty.
     pub file: Cow<'a, str>,
+    /// Device, inode and generation, which an agent of ours tells.
+    pub position: Option<[u64; 3]>,
+    /// The cursor of the journal, which an agent of ours tells.
+    pub cursor: Option<Cow<'a, str>>,
+    /// Whether the line was longer than is read.
+    pub truncated: bool,
+    /// The machine's zone, where an agent of ours was told.
+    pub zone: Option<Cow<'a, str>>,
+    /// The machine's Kubernetes cluster, where an agent of ours was told.
+    pub cluster: Option<Cow<'a, str>>,
     /// `stdout` or `stderr`.
     pub stream: Option<Cow<'a, str>>,
     /// `type` of Beats up to 6.
@@ -56,6 +73,9 @@ pub struct Pod<'a> {
     pub uid: Option<Cow<'a, str>>,
     /// `kubernetes.container.name`.
     pub container: Option<Cow<'a, str>>,
+    /// `kubernetes.annotations.mscp_io/service-uuid`: the pod's annotation
+    /// `mscp.io/service-uuid`, its dots written as Beats do.
+    pub service: Option<Uuid>,
 }
 
 /// Fields at the root in which a Beat, or Logstash, describes itself, its
@@ -177,7 +197,25 @@ impl Event<'static> {
                 name: text(&["/kubernetes/pod/name"]),
                 uid: text(&["/kubernetes/pod/uid"]),
                 container: text(&["/kubernetes/container/name"]),
+                service: text(&["/kubernetes/annotations/mscp_io~1service-uuid"])
+                    .and_then(|text| text.parse().ok()),
             },
+            target: text(&["/log/file/target_path"]),
+            position: match [
+                whole(&["/log/file/device_id"]),
+                whole(&["/log/file/inode"]),
+                whole(&["/log/file/generation"]),
+            ] {
+                [Some(device), Some(inode), Some(generation)] => Some([device, inode, generation]),
+                _ => None,
+            },
+            cursor: text(&["/journal/cursor"]),
+            truncated: match event.pointer("/log/flags") {
+                Some(Value::Array(flags)) => flags.iter().any(|flag| flag == "truncated"),
+                flag => flag.is_some_and(|flag| flag == "truncated"),
+            },
+            zone: text(&["/agent/zone"]),
+            cluster: text(&["/agent/cluster"]),
             path: text(&["/log/file/path", "/source", "/path", "/file"]),
             offset: whole(&["/log/offset", "/offset"]),
             file: if identity.iter().all(|part| part.is_empty()) {

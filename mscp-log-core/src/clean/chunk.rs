@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Node, Position, Raw, journal};
+use super::{Labels, Node, Position, Raw, journal};
 use crate::container::PodDir;
 use crate::record::encode::{write_number, write_text};
 
@@ -37,6 +37,9 @@ pub struct Head<'a> {
     /// The machine's Kubernetes cluster, where the agent was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cow<'a, str>>,
+    /// What the agent was told of the machine.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels<'a>,
     /// When they were read, in microseconds since the epoch.
     pub read_us: i64,
     /// What the machine knows of the pods that they are of, by uid.
@@ -156,8 +159,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Line<'a> {
 ///     device: 1, inode: 2, generation: 3,
 /// };
 /// let head = Head {
-///     host: "node1".into(), zone: None, cluster: None, read_us: 7,
-///     pods: Default::default(), file: Some(file),
+///     host: "node1".into(), zone: None, cluster: None, labels: Default::default(),
+///     read_us: 7, pods: Default::default(), file: Some(file),
 /// };
 /// let mut writer = Writer::new(&head)?;
 /// writer.line(&Line { offset: 0, message: "up".into(), ..Line::default() });
@@ -281,6 +284,8 @@ impl<'a> Chunk<'a> {
             zone: Option<Cow<'a, str>>,
             #[serde(borrow)]
             cluster: Option<Cow<'a, str>>,
+            #[serde(borrow, default)]
+            labels: Labels<'a>,
             read_us: i64,
             #[serde(borrow, default)]
             pods: BTreeMap<Cow<'a, str>, Pod<'a>>,
@@ -308,6 +313,7 @@ impl<'a> Chunk<'a> {
             host: wire.host,
             zone: wire.zone,
             cluster: wire.cluster,
+            labels: wire.labels,
             read_us: wire.read_us,
             pods: wire.pods,
             file: None,
@@ -408,6 +414,10 @@ impl Node for Chunk<'_> {
             uuid,
         })
     }
+
+    fn labels(&self) -> Option<&Labels<'_>> {
+        Some(&self.head.labels)
+    }
 }
 
 #[cfg(test)]
@@ -427,6 +437,7 @@ mod tests {
             host: "node1".into(),
             zone: Some("z1".into()),
             cluster: None,
+            labels: Labels::from([("rack".into(), "r7".into())]),
             read_us: 1_516_792_419_231_221,
             pods: BTreeMap::from([("7cc96a84".into(), known)]),
             file,

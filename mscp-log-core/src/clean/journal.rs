@@ -82,6 +82,17 @@ impl<'a> Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// What it was written to. The journald driver of docker writes the stream
+    /// as a priority: 6 (info) for stdout, 3 (err) for stderr.
+    #[must_use]
+    pub fn stream(&self) -> Option<&'static str> {
+        match self.priority.as_deref() {
+            Some("6") => Some("stdout"),
+            Some("3") => Some("stderr"),
+            _ => None,
+        }
+    }
+
     /// The same, borrowed.
     #[must_use]
     pub fn borrowed(&self) -> Entry<'_> {

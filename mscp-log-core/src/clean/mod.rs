@@ -10,6 +10,7 @@ pub mod journal;
 mod redact;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
@@ -112,7 +113,16 @@ pub trait Node {
 
     /// The pod's namespace and name, from `/var/log/pods`.
     fn pod_of(&self, pod_uid: &str) -> Option<PodDir<'_>>;
+
+    /// What is said of the machine itself; each label is an annotation
+    /// `labels.{name}` of every record.
+    fn labels(&self) -> Option<&Labels<'_>> {
+        None
+    }
 }
+
+/// Labels of a machine, by name.
+pub type Labels<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// A machine that knows no pods.
 #[derive(Clone, Copy, Debug, Default)]
@@ -278,14 +288,13 @@ fn journal_entry<'a>(
     seq: i64,
     stamp: &Stamp<'a>,
 ) -> Result<Document<'a>, DropReason> {
-    let name = entry
-        .container_name
-        .filter(|name| !name.is_empty())
-        .ok_or(DropReason::NoContainerName)?;
+    let stream = entry.stream();
+    let filled = |text: Option<Cow<'a, str>>| text.filter(|text| !text.is_empty());
+    let name = filled(entry.container_name).ok_or(DropReason::NoContainerName)?;
     let message = entry.message.ok_or(DropReason::NoMessage)?;
-    let host = entry.hostname.unwrap_or(Cow::Borrowed(stamp.host));
-    let container_id = entry.container_id_full.or(entry.container_id);
-    let event_id = match &entry.cursor {
+    let host = filled(entry.hostname).unwrap_or(Cow::Borrowed(stamp.host));
+    let container_id = filled(entry.container_id_full).or(filled(entry.container_id));
+    let event_id = match &filled(entry.cursor) {
         Some(cursor) => EventId::of(&Origin::Journal { cursor }),
         None => EventId::of(&Origin::Beat {
             host: &host,
@@ -297,13 +306,7 @@ fn journal_entry<'a>(
     let index = IndexName::new(stamp.beats, "journalbeat", &host);
     let mut document = stamped(event_id, message, index, seq, stamp);
     set_time(&mut document, entry.realtime_us, read_us, stamp);
-    // The journald driver of docker writes the stream as a priority:
-    // 6 (info) for stdout, 3 (err) for stderr.
-    document.stream = match entry.priority.as_deref() {
-        Some("6") => Some(Cow::Borrowed("stdout")),
-        Some("3") => Some(Cow::Borrowed("stderr")),
-        _ => None,
-    };
+    document.stream = stream.map(Cow::Borrowed);
     document.hostname = Some(host);
     document.container_id = container_id;
     place_of_container(&mut document, name, stamp)?;
@@ -319,6 +322,17 @@ fn beat_event<'a>(
     let message = event.message.ok_or(DropReason::NoMessage)?;
     let host = event.hostname.unwrap_or_default();
     let event_id = match (&event.path, event.offset) {
+        _ if let Some(cursor) = &event.cursor => EventId::of(&Origin::Journal { cursor }),
+        (Some(_), Some(offset)) if let Some([device, inode, generation]) = event.position => {
+            EventId::of(&Origin::File {
+                host: &host,
+                device,
+                inode,
+                generation,
+                fingerprint: None,
+                offset,
+            })
+        }
         (Some(path), Some(offset)) => EventId::of(&Origin::BeatFile {
             host: &host,
             path,
@@ -338,7 +352,10 @@ fn beat_event<'a>(
         .offset
         .map_or(seq, |offset| i64::try_from(offset).unwrap_or(i64::MAX));
     let mut document = stamped(event_id, message, index, seq, stamp);
+    tag_truncated(&mut document, event.truncated);
     set_time(&mut document, event.time_us, read_us, stamp);
+    document.zone = event.zone.or(document.zone);
+    document.cluster = event.cluster.or(document.cluster);
     if event.is_unreadable {
         document.tags.push(Cow::Borrowed(tag::UNREADABLE));
     }
@@ -350,7 +367,9 @@ fn beat_event<'a>(
     document.log.offset = event.offset.and_then(|offset| i64::try_from(offset).ok());
     let says = |name: &str| is_component(name) || container::docker(name, &host).is_some();
     let path = event.path.as_deref().unwrap_or_default();
-    let of_container = container::link(path).is_some() || container::pod_log(path).is_some();
+    let target = event.target.as_deref();
+    let of_container =
+        container::link(path).is_some() || container::pod_log(target.unwrap_or(path)).is_some();
     let elsewhere = of_container || applog::log_file(path).is_some() || event.pod.name.is_some();
     match event.container_name {
         Some(name) if says(&name) || !elsewhere => {
@@ -358,8 +377,6 @@ fn beat_event<'a>(
         }
         name => {
             if of_container {
-                // A path below `/var/log/pods` is where a link would lead.
-                let target = container::link(path).is_none().then_some(path);
                 place_of_link(&mut document, path, target, stamp)?;
             } else {
                 place_of_log_file(&mut document, path, stamp);
@@ -460,12 +477,22 @@ fn stamped<'a>(
         stream: None,
         trace_id: None,
         span_id: None,
-        annotations: Annotations::new(),
+        annotations: stamp.node.labels().map(labels).unwrap_or_default(),
         source_time_ms: None,
         ingest_us: stamp.now_us,
         seq,
         tags: Vec::new(),
     }
+}
+
+fn labels<'a>(labels: &'a Labels<'a>) -> Annotations<'a> {
+    let storable = labels.iter().filter_map(|(name, value)| {
+        let name = format!("labels.{name}");
+        let key = crate::record::storable_key(&name)?.into_owned();
+        let value = AnnotationValue::String(Cow::Borrowed(&**value));
+        Some((Cow::Owned(key), value))
+    });
+    storable.collect()
 }
 
 /// The record's own time, where it lies in the window around its reading.
@@ -587,7 +614,8 @@ fn place_of_link(
     stamp: &Stamp<'_>,
 ) -> Result<(), DropReason> {
     let link = container::link(path);
-    let log = target.and_then(container::pod_log);
+    // A path below `/var/log/pods` is where a link would lead.
+    let log = container::pod_log(target.unwrap_or(path));
     let container = link
         .map(|link| link.container)
         .or(log.map(|log| log.container));
@@ -649,10 +677,10 @@ fn place_of_pod<'a>(document: &mut Document<'a>, pod: beat::Pod<'a>, stamp: &Sta
     for (field, told) in fields {
         *field = field.take().or(told);
     }
-    if document.appid.is_none()
-        && let Some(uid) = &document.uuid
-    {
-        document.appid = stamp.node.app_of(uid).map(app);
+    if document.appid.is_none() {
+        let uid = document.uuid.as_deref();
+        let known = uid.and_then(|uid| stamp.node.app_of(uid));
+        document.appid = known.or(pod.service).map(app);
     }
 }
 

@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, output};
+use crate::collect::lumberjack;
 use crate::collect::send::Remote;
-use crate::config::{Config, ConfigError, Role, StoreKind};
+use crate::config::{Config, ConfigError, Output, Role, StoreKind};
 use crate::store::elastic::ElasticStore;
 use crate::tls;
 
@@ -201,14 +202,22 @@ async fn reach_sources(config: &Config) -> Vec<ConfigError> {
     {
         fault("collect.journal.enabled", reason);
     }
-    if let Some(gateway) = &config.collect.gateway {
-        let reached = match Remote::new(gateway.clone()) {
-            Ok(mut gateway) => gateway.reach().await,
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = reached {
-            fault("collect.url", reason);
+    match &config.collect.output {
+        Some(Output::Gateway(gateway)) => {
+            let reached = match Remote::new(gateway.clone()) {
+                Ok(mut gateway) => gateway.reach().await,
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = reached {
+                fault("collect.url", reason);
+            }
         }
+        Some(Output::Lumberjack(settings)) => {
+            for reason in lumberjack::reach(settings).await {
+                fault("collect.lumberjack.hosts", reason);
+            }
+        }
+        None => {}
     }
     errors
 }

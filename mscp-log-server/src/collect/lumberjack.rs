@@ -277,6 +277,17 @@ impl Sender {
     }
 }
 
+/// What keeps us from connecting, of each receiver with which something does.
+pub async fn reach(settings: &Settings) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for host in &settings.hosts {
+        if let Err(reason) = connect(host, settings).await {
+            wrong.push(format!("{host}: {reason}"));
+        }
+    }
+    wrong
+}
+
 impl Connection {
     /// Write `frames` and read answers until all of the window's `events` are
     /// acknowledged; `done` says how many are.

@@ -8,9 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mscp_log_core::applog::Volume;
+use mscp_log_core::clean::Labels;
 use mscp_log_core::clean::chunk::{self, Head, Pod};
 use mscp_log_core::{applog, container};
 use uuid::Uuid;
+
+use crate::config;
 
 /// How long what is known of pods is believed.
 const KNOWN: Duration = Duration::from_secs(30);
@@ -27,6 +30,8 @@ pub struct Machine {
     pub zone: Option<String>,
     /// Its Kubernetes cluster.
     pub cluster: Option<String>,
+    /// What else is said of it, by name.
+    pub labels: BTreeMap<String, String>,
     /// The folder with a folder of volumes for each pod.
     pub volumes: PathBuf,
     /// The folder with a folder of container logs for each pod.
@@ -43,22 +48,24 @@ struct Known {
     apps: HashMap<String, Option<Uuid>>,
 }
 
+fn borrowed(labels: &BTreeMap<String, String>) -> Labels<'_> {
+    let pairs = labels.iter();
+    pairs
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
 impl Machine {
-    /// A machine whose pods are in these folders.
+    /// The machine `host`, as `config` describes it.
     #[must_use]
-    pub fn new(
-        host: String,
-        zone: Option<String>,
-        cluster: Option<String>,
-        volumes: PathBuf,
-        pods: PathBuf,
-    ) -> Self {
+    pub fn new(host: String, config: &config::Collect) -> Self {
         Self {
             host,
-            zone,
-            cluster,
-            volumes,
-            pods,
+            zone: config.zone.clone(),
+            cluster: config.cluster.clone(),
+            labels: config.labels.clone(),
+            volumes: config.volumes.clone(),
+            pods: config.pods.clone(),
             known: Mutex::default(),
         }
     }
@@ -90,6 +97,7 @@ impl Machine {
             host: Cow::Borrowed(&self.host),
             zone: self.zone.as_deref().map(Cow::Borrowed),
             cluster: self.cluster.as_deref().map(Cow::Borrowed),
+            labels: borrowed(&self.labels),
             read_us,
             pods,
             file,
@@ -189,7 +197,12 @@ mod tests {
         let volume = format!("{UID}/volumes/kubernetes.io~empty-dir/applog-{APP}-endname-access");
         fs::create_dir_all(volumes.join(volume)).unwrap();
         fs::create_dir_all(pods.join(format!("shop_web-0_{UID}"))).unwrap();
-        let machine = Machine::new("node1".to_owned(), None, None, volumes, pods);
+        let config = config::Collect {
+            volumes,
+            pods,
+            ..config::Config::default().collect
+        };
+        let machine = Machine::new("node1".to_owned(), &config);
         let known = machine.pod(UID).unwrap();
         assert_eq!((&*known.namespace, &*known.pod), ("shop", "web-0"));
         assert_eq!(known.appid.unwrap().to_string(), APP);

@@ -43,6 +43,9 @@ pub enum AgentError {
     /// Its records go nowhere: none is configured, and this process keeps none.
     #[error("collect.url: expected, because this node keeps no records")]
     Nowhere,
+    /// There is nobody to send to.
+    #[error("collect.lumberjack.hosts: {0}")]
+    Hosts(#[from] lumberjack::NoHosts),
     /// The machine has no name.
     #[error("collect.host: expected, because the system does not say the machine's name")]
     Host,
@@ -96,22 +99,21 @@ pub fn start(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Notes, AgentError> {
-    let output = match (&config.gateway, local) {
-        (Some(gateway), _) => {
+    let output = match (&config.output, local) {
+        (Some(config::Output::Gateway(gateway)), _) => {
             let remote = Remote::new(gateway.clone()).map_err(AgentError::Gateway)?;
             Output::Gateway(Box::new(remote))
+        }
+        (Some(config::Output::Lumberjack(settings)), _) => {
+            let sender = lumberjack::Sender::new(settings.clone())?;
+            Output::Lumberjack(Box::new(sender))
         }
         (None, Some(local)) => Output::Local(Arc::clone(local)),
         (None, None) => return Err(AgentError::Nowhere),
     };
     let host = config.host.clone().or_else(machine::name);
-    let machine = Arc::new(Machine::new(
-        host.ok_or(AgentError::Host)?,
-        config.zone.clone(),
-        config.cluster.clone(),
-        config.volumes.clone(),
-        config.pods.clone(),
-    ));
+    let machine = Machine::new(host.ok_or(AgentError::Host)?, config);
+    let machine = Arc::new(machine);
     let folder = data.join(FOLDER);
     let settings = DiskSettings {
         max_bytes: config.max_bytes,

@@ -6,9 +6,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use mscp_log_client::{Client, Credentials};
+use mscp_log_core::clean::beat;
+use mscp_log_core::clean::chunk::Chunk;
 use tokio_util::sync::CancellationToken;
 
 use super::keep::{Keeping, is_place};
+use super::lumberjack::Sender;
 use crate::buffer::{Batch, Buffer, ConsumeError, Consumer, Position};
 use crate::config::Gateway;
 use crate::ingest::body::Received;
@@ -20,6 +23,8 @@ pub enum Output {
     Local(Arc<Collect>),
     /// To another node.
     Gateway(Box<Remote>),
+    /// To whatever takes Beats.
+    Lumberjack(Box<Sender>),
 }
 
 /// A gateway and the connection to it.
@@ -102,7 +107,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub type HeldBack = Arc<ArcSwapOption<String>>;
 
 /// Send what is in `buffer` until `stop`. It is committed when it was taken
-/// and the positions behind it were written.
+/// and the positions behind it were written; at the end once more, so that
+/// what a receiver has is not sent again at the next start.
 pub async fn send(
     buffer: Arc<dyn Buffer>,
     output: Output,
@@ -114,20 +120,23 @@ pub async fn send(
         output,
         keeping,
         held,
+        stop,
     };
     loop {
         let ended = match buffer.consumer().await {
-            Ok(consumer) => tokio::select! {
-                ended = sending.run(consumer) => ended,
-                () = stop.cancelled() => return,
-            },
-            Err(error) => error,
+            Ok(consumer) => sending.run(consumer).await,
+            Err(error) => Err(error),
         };
-        if matches!(ended, ConsumeError::Closed) {
-            return;
+        match ended {
+            Ok(()) | Err(ConsumeError::Closed) => return,
+            Err(error) => {
+                tracing::error!(%error, "the agent's buffer cannot be read; trying again");
+            }
         }
-        tracing::error!(error = %ended, "the agent's buffer cannot be read; trying again");
-        tokio::time::sleep(LONGEST_PAUSE).await;
+        tokio::select! {
+            () = tokio::time::sleep(LONGEST_PAUSE) => {}
+            () = sending.stop.cancelled() => return,
+        }
     }
 }
 
@@ -135,38 +144,41 @@ struct Sending {
     output: Output,
     keeping: Keeping,
     held: HeldBack,
+    stop: CancellationToken,
 }
 
 impl Sending {
-    /// Until the buffer fails.
-    async fn run(&mut self, mut consumer: Box<dyn Consumer>) -> ConsumeError {
+    /// Until the buffer fails, or `stop`.
+    async fn run(&mut self, mut consumer: Box<dyn Consumer>) -> Result<(), ConsumeError> {
+        let stop = self.stop.clone();
         // Behind what was taken.
         let mut sent: Option<Position> = None;
         let mut saved = self.keeping.saved.clone();
         loop {
             if let Some(position) = sent {
                 let next = position.next.min(*saved.borrow_and_update());
-                let committed = consumer.commit(Position { next, ..position }).await;
-                if let Err(error) = committed {
-                    return error;
-                }
+                consumer.commit(Position { next, ..position }).await?;
                 if next == position.next {
                     sent = None;
                 } else {
                     self.keeping.wanted.notify_one();
                 }
             }
-            tokio::select! {
-                batch = consumer.read(SEND_BYTES) => match batch {
-                    Ok(batch) => sent = Some(self.send(batch).await),
-                    Err(error) => return error,
-                },
-                changed = saved.changed(), if sent.is_some() => {
-                    if changed.is_err() {
-                        // The keeper has ended: nothing more can be committed.
-                        return ConsumeError::Closed;
+            // The keeper writes positions once more when it ends.
+            let keeper_ended = tokio::select! {
+                batch = consumer.read(SEND_BYTES), if !stop.is_cancelled() => {
+                    let batch = batch?;
+                    tokio::select! {
+                        position = self.send(batch) => sent = Some(position),
+                        () = stop.cancelled() => {}
                     }
+                    false
                 }
+                changed = saved.changed(), if sent.is_some() => changed.is_err(),
+                () = stop.cancelled(), if !stop.is_cancelled() => false,
+            };
+            if keeper_ended || (stop.is_cancelled() && sent.is_none()) {
+                return Ok(());
             }
         }
     }
@@ -213,22 +225,60 @@ impl Sending {
     }
 
     async fn offer(&mut self, chunks: &[Bytes]) -> Result<(), Refused> {
-        let mut body = Vec::with_capacity(chunks.iter().map(|chunk| chunk.len() + 1).sum());
-        for chunk in chunks {
-            body.extend_from_slice(chunk);
-            body.push(b'\n');
-        }
         match &mut self.output {
             Output::Local(collect) => {
-                let taken = collect.take(Received::untracked(body), None).await;
+                let taken = collect.take(Received::untracked(body(chunks)), None).await;
                 taken.map(|_| ()).map_err(|error| Refused::For {
                     reason: error.to_string(),
                     wait: None,
                 })
             }
-            Output::Gateway(remote) => remote.send(body.into()).await,
+            Output::Gateway(remote) => remote.send(body(chunks).into()).await,
+            Output::Lumberjack(sender) => {
+                // One chunk after the other: as events they are several times as large.
+                for chunk in chunks {
+                    let events = events(chunk)?;
+                    let sent = sender.send(&events).await;
+                    sent.map_err(|error| Refused::For {
+                        reason: error.to_string(),
+                        wait: None,
+                    })?;
+                }
+                Ok(())
+            }
         }
     }
+}
+
+/// Chunks as they are sent: one a line.
+fn body(chunks: &[Bytes]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(chunks.iter().map(|chunk| chunk.len() + 1).sum());
+    for chunk in chunks {
+        body.extend_from_slice(chunk);
+        body.push(b'\n');
+    }
+    body
+}
+
+/// The records of a chunk as events of a Beat; what would not be kept by
+/// whoever cleans them is not sent, and counted.
+fn events(chunk: &[u8]) -> Result<Vec<Bytes>, Refused> {
+    let wrong = |error: serde_json::Error| Refused::For {
+        reason: format!("a chunk of the agent's buffer cannot be read: {error}"),
+        wait: None,
+    };
+    let chunk = Chunk::parse(chunk).map_err(wrong)?;
+    let mut events = Vec::with_capacity(chunk.len());
+    for raw in chunk.raws() {
+        match beat::write(&raw, &chunk.head, &chunk).map_err(wrong)? {
+            Ok(event) => events.push(event.into()),
+            Err(reason) => {
+                metrics::counter!("mscp_log_clean_dropped_total", "reason" => reason.as_str())
+                    .increment(1);
+            }
+        }
+    }
+    Ok(events)
 }
 
 enum Refused {

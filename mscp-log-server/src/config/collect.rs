@@ -1,5 +1,6 @@
 //! `[collect]`: what an agent reads, and where its records go.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::read::{Reader, duration, list, number, size, switch, text};
 use super::{GIB, KIB, MIB, MINUTE_MS, Secret, SecretSource, filled, path, value};
 use crate::collect::files::{Files, Joining, Pattern, Reading, TimeFormat};
 use crate::collect::journal::Journal;
+use crate::collect::lumberjack;
 
 /// What the agent of this node does.
 #[derive(Clone, Debug)]
@@ -19,8 +21,10 @@ pub struct Collect {
     pub zone: Option<String>,
     /// The machine's cluster, in place of the region's.
     pub cluster: Option<String>,
+    /// What else is said of the machine, by name.
+    pub labels: BTreeMap<String, String>,
     /// Where records go; `None` is into this process.
-    pub gateway: Option<Gateway>,
+    pub output: Option<Output>,
     /// Most bytes that the agent's buffer keeps.
     pub max_bytes: u64,
     /// The journal, if it is read.
@@ -31,6 +35,15 @@ pub struct Collect {
     pub volumes: PathBuf,
     /// The folder with the container logs of each pod.
     pub pods: PathBuf,
+}
+
+/// Where the records of an agent go.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// To another node.
+    Gateway(Gateway),
+    /// To whatever takes Beats.
+    Lumberjack(lumberjack::Settings),
 }
 
 /// A node that takes what an agent sends.
@@ -65,13 +78,142 @@ pub(super) fn read(reader: &mut Reader) -> Collect {
         host: reader.optional("collect.host", text(filled)),
         zone: reader.optional("collect.zone", text(filled)),
         cluster: reader.optional("collect.cluster", text(filled)),
-        gateway: gateway(reader),
+        labels: labels(reader),
+        output: output(reader),
         max_bytes: reader.read("collect.max_bytes", size(16 * MIB, GIB << 20)),
         journal: journal(reader, max_line),
         files: files(reader, max_line, &volumes),
         volumes,
         pods,
     }
+}
+
+fn labels(reader: &mut Reader) -> BTreeMap<String, String> {
+    let labels = reader.read("collect.labels", list(label));
+    let count = labels.len();
+    let labels: BTreeMap<String, String> = labels.into_iter().collect();
+    if labels.len() < count {
+        reader.fault("collect.labels", "expected each name once");
+    }
+    if count > MAX_LABELS {
+        let reason = format!("expected at most {MAX_LABELS}, found {count}");
+        reader.fault("collect.labels", reason);
+    }
+    labels
+}
+
+/// Most labels of a machine: each is in every record.
+const MAX_LABELS: usize = 32;
+
+/// As Kubernetes has names and values of labels: a prefix with `/`, then
+/// letters, digits, `-`, `_` and `.`; 253, 63 and 63 bytes.
+fn label(text: &str) -> Result<(String, String), String> {
+    let wrong = || format!("expected name=value as Kubernetes has labels, found \"{text}\"");
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let (prefix, last) = name.rsplit_once('/').unwrap_or(("", name));
+    let word = |text: &str, most: usize| {
+        text.len() <= most
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let good = word(prefix, 253) && word(last, 63) && !last.is_empty() && word(value, 63);
+    good.then(|| (name.to_owned(), value.to_owned()))
+        .ok_or_else(wrong)
+}
+
+fn output(reader: &mut Reader) -> Option<Output> {
+    match (gateway(reader), lumberjack(reader)) {
+        (Some(_), Some(_)) => {
+            reader.fault(
+                "collect.lumberjack.hosts",
+                "expected only one of it and collect.url",
+            );
+            None
+        }
+        (Some(gateway), None) => Some(Output::Gateway(gateway)),
+        (None, lumberjack) => lumberjack.map(Output::Lumberjack),
+    }
+}
+
+fn lumberjack(reader: &mut Reader) -> Option<lumberjack::Settings> {
+    let key = |last: &str| format!("collect.lumberjack.{last}");
+    let hosts = reader.read(&key("hosts"), list(host_and_port));
+    let load_balance = reader.read(&key("load_balance"), switch);
+    let ca_file = reader.optional(&key("ca_file"), text(path));
+    let cert = reader.optional(&key("tls_cert"), text(path));
+    let private = reader.optional(&key("tls_key"), text(path));
+    let server_name = reader.optional(&key("server_name"), text(filled));
+    let compression = reader.read(&key("compression"), number(0, 9));
+    let timeout = reader.read(&key("timeout"), duration(1_000, 10 * MINUTE_MS));
+    let needs = |set: bool, other: bool, wanted: &str, because: &str, reader: &mut Reader| {
+        if set && !other {
+            reader.fault(
+                key(wanted),
+                format!("expected, because {} is set", key(because)),
+            );
+        }
+    };
+    needs(
+        cert.is_some(),
+        private.is_some(),
+        "tls_key",
+        "tls_cert",
+        reader,
+    );
+    needs(
+        private.is_some(),
+        cert.is_some(),
+        "tls_cert",
+        "tls_key",
+        reader,
+    );
+    needs(
+        cert.is_some(),
+        ca_file.is_some(),
+        "ca_file",
+        "tls_cert",
+        reader,
+    );
+    needs(
+        server_name.is_some(),
+        ca_file.is_some(),
+        "ca_file",
+        "server_name",
+        reader,
+    );
+    needs(
+        ca_file.is_some(),
+        !hosts.is_empty(),
+        "hosts",
+        "ca_file",
+        reader,
+    );
+    if hosts.is_empty() {
+        return None;
+    }
+    Some(lumberjack::Settings {
+        load_balance,
+        compression: u32::try_from(compression).unwrap_or_default(),
+        timeout,
+        tls: ca_file.map(|ca_file| lumberjack::SenderTls {
+            ca_file,
+            identity: cert.zip(private),
+            server_name,
+        }),
+        ..lumberjack::Settings::new(hosts)
+    })
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let authority: Option<http::uri::Authority> = text.parse().ok();
+    let good = authority.is_some_and(|authority| {
+        !authority.host().is_empty()
+            && authority.port_u16().is_some_and(|port| port > 0)
+            && !text.contains('@')
+    });
+    good.then(|| text.to_owned())
+        .ok_or_else(|| format!("expected host:port such as logstash:5044, found \"{text}\""))
 }
 
 fn gateway(reader: &mut Reader) -> Option<Gateway> {

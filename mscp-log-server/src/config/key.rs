@@ -70,7 +70,7 @@ pub(crate) const KEYS: &[Key] = &[
         "roles",
         Form::List,
         Some(r#"["all"]"#),
-        "What this node does: `all`, or some of `api` (tokens, pushes, searches, administration), `parser` (what agents and Beats send), `shipper` (from the buffer into the store), `agent` (what this machine has). The first three need each other while the buffer is in the data folder; `agent` alone needs `collect.url`.",
+        "What this node does: `all`, or some of `api` (tokens, pushes, searches, administration), `parser` (what agents and Beats send), `shipper` (from the buffer into the store), `agent` (what this machine has). The first three need each other while the buffer is in the data folder; `agent` alone needs `collect.url` or `collect.lumberjack.hosts`.",
     ),
     key(
         "data",
@@ -481,6 +481,12 @@ pub(crate) const KEYS: &[Key] = &[
         "The Kubernetes cluster of this machine, in place of the region's.",
     ),
     key(
+        "collect.labels",
+        Form::List,
+        Some("[]"),
+        "What else is said of this machine: `name=value`, as Kubernetes has labels, at most 32. Each is an annotation `labels.{name}` of every record.",
+    ),
+    key(
         "collect.url",
         Form::Text,
         None,
@@ -515,6 +521,54 @@ pub(crate) const KEYS: &[Key] = &[
         Form::Text,
         None,
         "PEM file with the certificates that the node is verified by, beside those that the system trusts.",
+    ),
+    key(
+        "collect.lumberjack.hosts",
+        Form::List,
+        Some("[]"),
+        "Receivers of Lumberjack (`logstash:5044`: Logstash, another node's `beats.listen`) that this machine's records go to, in place of `collect.url`. When one fails the next is tried.",
+    ),
+    key(
+        "collect.lumberjack.load_balance",
+        Form::Switch,
+        Some("false"),
+        "Whether the receivers take turns; otherwise one has everything until it fails.",
+    ),
+    key(
+        "collect.lumberjack.ca_file",
+        Form::Text,
+        None,
+        "PEM file with the certificates that receivers are verified by. Without it there is no TLS. It, certificate and key are read for each connection.",
+    ),
+    key(
+        "collect.lumberjack.tls_cert",
+        Form::Text,
+        None,
+        "PEM file with this machine's certificate chain, which receivers may want. Set it together with `collect.lumberjack.tls_key`.",
+    ),
+    key(
+        "collect.lumberjack.tls_key",
+        Form::Text,
+        None,
+        "PEM file with its private key.",
+    ),
+    key(
+        "collect.lumberjack.server_name",
+        Form::Text,
+        None,
+        "The name that receivers' certificates must be for. Without it: the host.",
+    ),
+    key(
+        "collect.lumberjack.compression",
+        Form::Number,
+        Some("3"),
+        "zlib's level, 0 (none) to 9.",
+    ),
+    key(
+        "collect.lumberjack.timeout",
+        Form::Duration,
+        Some(r#""30s""#),
+        "How long a receiver may neither take nor say anything. One that waits for its own buffer says that it lives. 1 s to 10 min.",
     ),
     key(
         "collect.max_bytes",

@@ -23,7 +23,7 @@ use mscp_log_core::index::Beats as KnownBeats;
 use toml::Value;
 
 pub use beats::Beats;
-pub use collect::{Collect, Gateway};
+pub use collect::{Collect, Gateway, Output};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
 pub use roles::{Role, Roles};

@@ -85,16 +85,16 @@ pub(super) fn judge(config: &Config, reader: &mut Reader) {
         }
         return;
     }
-    if config.collect.gateway.is_none() {
+    if config.collect.output.is_none() {
         reader.fault(
             "collect.url",
-            "expected, because the role agent alone keeps no records",
+            "expected it or collect.lumberjack.hosts, because the role agent alone keeps no records",
         );
     }
     if !config.collect.is_on() {
         reader.fault(
             "collect",
-            "expected a source: collect.journal.enabled, collect.files.volumes, .paths or .containers",
+            "expected a source: collect.journal.enabled, collect.files.volumes, collect.files.paths or collect.files.containers",
         );
     }
 }

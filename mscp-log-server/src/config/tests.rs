@@ -328,3 +328,59 @@ fn roles_are_a_node_only_with_what_they_need() {
     let rest = format!("roles = [\"api\", \"parser\", \"shipper\"]\n{gateway}{source}");
     assert!(!load(&rest, &[]).unwrap().roles.has(Role::Agent));
 }
+
+#[test]
+fn records_go_to_a_node_or_over_lumberjack_and_not_both_ways() {
+    let of = |keys: &str| faults(&format!("[collect.lumberjack]\n{keys}\n"), &[]);
+    let hosts = "hosts = [\"a:5044\", \"[::1]:5044\"]";
+    for wrong in ["a", "a:0", ":5044", "http://a:5044", "u@a:5044", "a:b"] {
+        let keys = format!("hosts = [\"{wrong}\"]");
+        assert_eq!(of(&keys), ["collect.lumberjack.hosts"], "{wrong}");
+    }
+    let lumberjack = |last: &str| format!("collect.lumberjack.{last}");
+    assert_eq!(of("ca_file = \"c\""), [lumberjack("hosts")]);
+    assert_eq!(
+        of(&format!("{hosts}\nserver_name = \"n\"")),
+        [lumberjack("ca_file")]
+    );
+    assert_eq!(
+        of(&format!("{hosts}\nca_file = \"c\"\ntls_cert = \"d\"")),
+        [lumberjack("tls_key")]
+    );
+    let both = format!(
+        "[collect]\nurl = \"https://logs\"\ntoken_file = \"/t\"\n[collect.lumberjack]\n{hosts}\n"
+    );
+    assert_eq!(faults(&both, &[]), ["collect.lumberjack.hosts"]);
+    let open = load(&format!("[collect.lumberjack]\n{hosts}\n"), &[]).unwrap();
+    let warned = |config: &Config| {
+        let warnings = config.warnings();
+        warnings
+            .iter()
+            .any(|one| one.key == "collect.lumberjack.ca_file")
+    };
+    assert!(warned(&open));
+    let near = load("[collect.lumberjack]\nhosts = [\"127.0.0.1:5044\"]\n", &[]).unwrap();
+    assert!(!warned(&near));
+}
+
+#[test]
+fn labels_of_a_machine_are_those_that_kubernetes_has() {
+    let of = |labels: &str| faults(&format!("[collect]\nlabels = [{labels}]\n"), &[]);
+    let good = load(
+        "[collect]\nlabels = [\"rack=r7\", \"example.org/pool=\"]\n",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(good.collect.labels["example.org/pool"], "");
+    for wrong in [
+        "\"rack\"",
+        "\"=r7\"",
+        "\"a b=c\"",
+        "\"a=b c\"",
+        "\"a=1\", \"a=2\"",
+    ] {
+        assert_eq!(of(wrong), ["collect.labels"], "{wrong}");
+    }
+    let many: Vec<String> = (0..33).map(|n| format!("\"l{n}=v\"")).collect();
+    assert_eq!(of(&many.join(",")), ["collect.labels"]);
+}

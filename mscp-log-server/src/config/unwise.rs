@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Config, ConfigError, Role, StoreKind};
+use super::{Config, ConfigError, Output, Role, StoreKind};
 
 impl Config {
     /// What is allowed and yet unwise, for `check` and the start of a node, of
@@ -19,14 +19,24 @@ impl Config {
         if self.roles.aggregate() {
             self.keeping(&mut warn);
         }
-        if self.roles.has(Role::Agent)
-            && let Some(gateway) = &self.collect.gateway
-            && travels_in_the_clear(&gateway.url)
-        {
-            warn(
+        match &self.collect.output {
+            _ if !self.roles.has(Role::Agent) => {}
+            Some(Output::Gateway(gateway)) if travels_in_the_clear(&gateway.url) => warn(
                 "collect.url",
                 "the token and the records travel in the clear to a node of http://",
-            );
+            ),
+            Some(Output::Lumberjack(lumberjack))
+                if lumberjack.tls.is_none()
+                    && !lumberjack.hosts.iter().all(|host| {
+                        is_this_machine(host.rsplit_once(':').map_or("", |(host, _)| host))
+                    }) =>
+            {
+                warn(
+                    "collect.lumberjack.ca_file",
+                    "not set: the records travel in the clear",
+                );
+            }
+            _ => {}
         }
         found
     }

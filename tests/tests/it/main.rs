@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![forbid(unsafe_code)]
 
+mod agent;
 mod backup;
 mod beats;
 mod cluster;

@@ -333,6 +333,7 @@ impl Heads for Node1 {
             host: "node1".into(),
             zone: None,
             cluster: None,
+            labels: Default::default(),
             read_us,
             pods: BTreeMap::new(),
             file: Some(file),
