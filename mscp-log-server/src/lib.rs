@@ -15,6 +15,7 @@ pub mod config;
 pub mod folder;
 pub mod identity;
 pub mod ingest;
+pub mod kube;
 pub mod lumberjack;
 pub mod node;
 pub mod pipeline;

@@ -64,7 +64,38 @@ impl Node {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self, String> {
-        let mut child = Command::new(binary())
+        Self::spawn(Command::new(binary()), data, arguments, variables)
+    }
+
+    /// As [`Node::start`], as another user and group, which root may.
+    ///
+    /// # Panics
+    /// As [`Node::start`] does.
+    #[must_use]
+    pub fn start_as(
+        (user, group): (u32, u32),
+        data: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        // As setgroups(2) says of an empty list: no other groups.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--clear-groups", "--bounding-set=-all", "--no-new-privs"])
+            .args([format!("--reuid={user}"), format!("--regid={group}")])
+            .arg(binary());
+        Self::spawn(command, data, arguments, variables).unwrap_or_else(|output| {
+            panic!("mscp-log did not start; it said:\n{output}");
+        })
+    }
+
+    fn spawn(
+        mut command: Command,
+        data: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut child = command
             .arg("serve")
             .arg("--data")
             .arg(data)

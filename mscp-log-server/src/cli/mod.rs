@@ -13,6 +13,7 @@ mod dead_letter;
 mod demo;
 mod files;
 mod input;
+mod kube;
 mod login;
 mod output;
 mod push;
@@ -88,6 +89,9 @@ enum Command {
     Backup(backup::Backup),
     /// Make a data folder of a backup, or put its records into a running node.
     Restore(backup::Restore),
+    /// Help for Kubernetes manifests.
+    #[command(subcommand)]
+    Kube(kube::Kube),
     /// Print the index template for a store of your own.
     IndexTemplate(files::IndexTemplate),
     /// Print the completions of a shell.
@@ -194,6 +198,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Buffer(buffer) => buffer.run(connection.json),
         Command::Backup(backup) => Box::pin(backup.run(connection)).await,
         Command::Restore(restore) => Box::pin(restore.run(connection)).await,
+        Command::Kube(kube::Kube::Inject(inject)) => inject.run(),
         Command::IndexTemplate(template) => template.run(),
         Command::Completions(completions) => completions.run(&mut Arguments::command()),
         Command::Man(man) => man.run(Arguments::command()),

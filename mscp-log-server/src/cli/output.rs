@@ -14,6 +14,13 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Text as it is.
+pub(super) fn text(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
 /// One document for machines.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text =

@@ -168,6 +168,62 @@ fn an_agent_that_could_do_nothing_is_refused_with_what_it_needs() {
     assert!(refused.contains("parser and shipper too"), "{refused}");
 }
 
+/// As on a machine of Kubernetes: files of root that its group may read, in
+/// folders that nobody else enters, and an agent that is neither root nor may
+/// write there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_root_reads_what_its_group_may_and_says_what_it_may_not() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can start an agent as somebody else");
+        return;
+    }
+    let scene = Scene::with(&[
+        ("MSCP_LOG_BEATS__LISTEN", "127.0.0.1:0"),
+        ("MSCP_LOG_BEATS__INSECURE", "true"),
+    ])
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(folder.path(), 0o755);
+    let (logs, data) = (folder.path().join("logs"), folder.path().join("agent"));
+    std::fs::create_dir(&logs).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    mode(&logs, 0o750);
+    chown(&data, Some(65_532), Some(0)).unwrap();
+    let (open, closed) = (logs.join("open.log"), logs.join("closed.log"));
+    write(&open, 0..100);
+    write(&closed, 100..110);
+    mode(&open, 0o640);
+    mode(&closed, 0o600);
+    let pattern = logs.join("*.log").display().to_string();
+    let hosts = scene.node.beats.unwrap().to_string();
+    let variables = [
+        ("MSCP_LOG_COLLECT__FILES__PATHS", pattern.as_str()),
+        ("MSCP_LOG_COLLECT__FILES__RESCAN", "1s"),
+        ("MSCP_LOG_COLLECT__LUMBERJACK__HOSTS", &hosts),
+    ];
+    let node = Node::start_as((65_532, 0), &data, &["--role", "agent"], &variables);
+    scene
+        .wait_for(json!({"match": {"message": "line"}}), 100)
+        .await;
+    let told = async {
+        while !node.said().contains("closed.log") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told)
+        .await
+        .unwrap();
+    assert!(node.said().contains("Permission denied"), "{}", node.said());
+    mode(&closed, 0o640);
+    scene
+        .wait_for(json!({"match": {"message": "line"}}), 110)
+        .await;
+}
+
 /// go-lumber's server, which takes Beats in Elastic's own programs.
 struct GoLumber {
     child: Child,
