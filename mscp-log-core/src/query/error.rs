@@ -80,6 +80,10 @@ impl QueryError {
 
     /// The same in the setting `field` of the object `what`, which begins at `byte`.
     pub(super) fn within(mut self, what: &str, field: &str, byte: usize) -> Self {
+        if self.kind == "parsing_exception" && (self.line, self.col) == (None, Some(byte)) {
+            // The value itself is of a wrong kind: it is the object that says so.
+            self.kind = X_CONTENT;
+        }
         if self.around != Around::Shards {
             self.around = Around::Object(format!("[{what}] failed to parse field [{field}]"));
         }

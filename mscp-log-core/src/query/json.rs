@@ -132,20 +132,40 @@ impl Value {
             .collect()
     }
 
+    /// As [`Self::boolean`], of a search itself: there what is no value is out of
+    /// place.
+    pub(super) fn flag(self, what: &str) -> Result<bool> {
+        match self.kind {
+            Kind::Null | Kind::Array(_) | Kind::Object(_) => Err(self.unexpected(what)),
+            _ => self.boolean(what),
+        }
+    }
+
     /// `true` and `false`, also as strings.
     pub(super) fn boolean(self, what: &str) -> Result<bool> {
         match &self.kind {
             Kind::Bool(value) => Ok(*value),
             Kind::String(text) if text == "true" => Ok(true),
             Kind::String(text) if text == "false" || text.is_empty() => Ok(false),
-            _ => Err(self.error(format!(
-                "Failed to parse value for [{what}] as only [true] or [false] are allowed."
-            ))),
+            Kind::String(text) => Err(QueryError::argument(format!(
+                "Failed to parse value [{text}] for [{what}] as only [true] or [false] are allowed."
+            ))
+            .at(self.at)),
+            _ => Err(QueryError::x_content(format!(
+                "Current token ({}) of [{what}] not of boolean type",
+                self.kind_name()
+            ))
+            .at(self.at)),
         }
     }
 
     /// A whole number from 0 on, also as a string.
     pub(super) fn unsigned(self, what: &str) -> Result<u64> {
+        if let Kind::String(text) = &self.kind
+            && !is_number(text)
+        {
+            return Err(self.no_number(text));
+        }
         match &self.kind {
             Kind::Number(text) | Kind::String(text) => text
                 .parse()
@@ -241,6 +261,15 @@ impl Parser<'_> {
         QueryError::of_kind("x_content_parse_exception", reason).at(self.place)
     }
 
+    /// The body ended where more was expected. Behind a comma it is no end that
+    /// could be one.
+    fn ended(&self) -> QueryError {
+        if self.body.trim_end().ends_with(',') {
+            return self.error("Unexpected end-of-input within/between entries");
+        }
+        QueryError::of_kind("x_content_e_o_f_exception", "Unexpected end of file").at(self.place)
+    }
+
     fn space(&mut self) {
         while matches!(
             self.bytes.get(self.place),
@@ -262,7 +291,7 @@ impl Parser<'_> {
         self.space();
         let at = self.place;
         let kind = match self.bytes.get(self.place) {
-            None => return Err(self.error("Unexpected end-of-input")),
+            None => return Err(self.ended()),
             Some(b'n') => self.expect("null").map(|()| Kind::Null)?,
             Some(b't') => self.expect("true").map(|()| Kind::Bool(true))?,
             Some(b'f') => self.expect("false").map(|()| Kind::Bool(false))?,
@@ -299,7 +328,7 @@ impl Parser<'_> {
             Some(_) => {
                 Err(self.error("Unexpected character, was expecting comma to separate entries"))
             }
-            None => Err(self.error("Unexpected end-of-input")),
+            None => Err(self.ended()),
         }
     }
 
@@ -318,13 +347,23 @@ impl Parser<'_> {
         let mut names = std::collections::HashSet::new();
         while !self.closes(b'}', entries.is_empty())? {
             self.space();
+            if self.place == self.bytes.len() {
+                return Err(self.ended());
+            }
             if self.bytes.get(self.place) != Some(&b'"') {
                 return Err(self.error(
                     "Unexpected character, was expecting double-quote to start field name",
                 ));
             }
             let start = self.place;
-            let name = self.string()?;
+            let name = self.string().map_err(|error| {
+                // Only of the first name is it the end of the body that is said.
+                if start <= 1 && self.place == self.bytes.len() {
+                    self.ended()
+                } else {
+                    error
+                }
+            })?;
             if !names.insert(name.clone()) {
                 self.place = start;
                 return Err(self.error(format!("Duplicate field '{name}'")));

@@ -80,9 +80,58 @@ pub enum Node {
     Unreadable(String),
     /// Clauses as Lucene's classic parser combines them. Where all are
     /// `MustNot`, everything but those matches.
-    Bool(Vec<(Occur, Node)>),
+    Bool(Vec<Part>),
     /// `x^2`
     Boost(Box<Node>, super::ast::Number),
+}
+
+/// One of the clauses of a [`Node::Bool`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Whether it must match, as it is written itself.
+    pub occur: Occur,
+    /// What its operator makes of the clause before it, if that may match:
+    /// `a AND b` makes `a` one that must.
+    pub before: Option<Occur>,
+    /// The clause.
+    pub node: Node,
+}
+
+impl Part {
+    /// A clause that says nothing of the one before it.
+    #[must_use]
+    pub fn new(occur: Occur, node: Node) -> Self {
+        Self {
+            occur,
+            before: None,
+            node,
+        }
+    }
+}
+
+/// How the clauses of a [`Node::Bool`] match, of those of which `made` leaves
+/// something: a word without letters is none, and the operator behind it is about
+/// the clause before it. As in Lucene's `QueryParserBase.addClause`.
+///
+/// # Errors
+/// The first one of `made`.
+pub fn combined<'a, T, E>(
+    parts: &'a [Part],
+    mut made: impl FnMut(&'a Node) -> Result<Option<T>, E>,
+) -> Result<Vec<(Occur, T)>, E> {
+    let mut left: Vec<(Occur, T)> = Vec::with_capacity(parts.len());
+    for part in parts {
+        let made = made(&part.node)?;
+        if let (Some(change), Some((before, _))) = (part.before, left.last_mut())
+            && *before != Occur::MustNot
+        {
+            *before = change;
+        }
+        if let Some(made) = made {
+            left.push((part.occur, made));
+        }
+    }
+    Ok(left)
 }
 
 /// Whether a clause must, may or must not match.

@@ -2,7 +2,7 @@
 //! the additions of Elasticsearch (`_exists_:`, `field:>=1`, `field:*`).
 
 use super::ast::{Number, Operator};
-use super::lucene::{Node, Occur};
+use super::lucene::{Node, Occur, Part};
 
 /// How deep groups may nest.
 const MAX_DEPTH: usize = 30;
@@ -409,7 +409,7 @@ impl Parser {
         if depth > MAX_DEPTH {
             return Err(format!("groups are nested more than {MAX_DEPTH} deep"));
         }
-        let mut clauses: Vec<(Occur, Node)> = Vec::new();
+        let mut clauses: Vec<Part> = Vec::new();
         let mut plain = false;
         while !matches!(self.peek(), None | Some(Token::Close)) {
             self.clauses += 1;
@@ -422,7 +422,7 @@ impl Parser {
                     text: unescape(&text)?,
                 };
                 plain = clauses.is_empty();
-                self.add(&mut clauses, Conjunction::None, None, node);
+                clauses.push(self.part(Conjunction::None, None, node));
                 continue;
             }
             let conjunction = match self.peek() {
@@ -446,35 +446,24 @@ impl Parser {
             }
             let node = self.clause(field, depth)?;
             plain = clauses.is_empty() && modifier.is_none();
-            self.add(&mut clauses, conjunction, modifier, node);
+            clauses.push(self.part(conjunction, modifier, node));
         }
         match clauses.len() {
             0 => Err("a group without clauses".to_owned()),
-            1 if plain => Ok(clauses.remove(0).1),
+            1 if plain => Ok(clauses.remove(0).node),
             _ => Ok(Node::Bool(clauses)),
         }
     }
 
     /// Lucene's rules: `AND` makes both sides required, and where `AND` is the
     /// default, `OR` makes both optional; nothing has precedence.
-    fn add(
-        &self,
-        clauses: &mut Vec<(Occur, Node)>,
-        conjunction: Conjunction,
-        modifier: Option<Occur>,
-        node: Node,
-    ) {
+    fn part(&self, conjunction: Conjunction, modifier: Option<Occur>, node: Node) -> Part {
         let and_is_default = self.settings.default_operator == Operator::And;
-        if let Some((before, _)) = clauses
-            .last_mut()
-            .filter(|(before, _)| *before != Occur::MustNot)
-        {
-            if conjunction == Conjunction::And {
-                *before = Occur::Must;
-            } else if conjunction == Conjunction::Or && and_is_default {
-                *before = Occur::Should;
-            }
-        }
+        let before = match conjunction {
+            Conjunction::And => Some(Occur::Must),
+            Conjunction::Or if and_is_default => Some(Occur::Should),
+            _ => None,
+        };
         let required = if and_is_default {
             conjunction != Conjunction::Or
         } else {
@@ -485,7 +474,11 @@ impl Parser {
             _ if required => Occur::Must,
             _ => Occur::Should,
         };
-        clauses.push((occur, node));
+        Part {
+            occur,
+            before,
+            node,
+        }
     }
 
     fn clause(&mut self, outer: Option<&str>, depth: usize) -> Result<Node, String> {

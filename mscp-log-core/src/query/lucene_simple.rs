@@ -2,7 +2,7 @@
 //! phrases, prefixes, groups. Every text has a meaning; only its size can be wrong.
 
 use super::ast::{Number, Operator};
-use super::lucene::{Node, Occur};
+use super::lucene::{Node, Occur, Part};
 
 /// How deep groups may nest; deeper parentheses are passed over.
 const MAX_DEPTH: usize = 30;
@@ -157,7 +157,10 @@ impl Tree {
     /// Adds a clause of that height.
     fn add(&mut self, branch: Node, height: usize, default: Occur) -> Result<(), TooMuch> {
         let (branch, height) = if std::mem::take(&mut self.negated) {
-            let not = Node::Bool(vec![(Occur::MustNot, branch), (Occur::Should, Node::All)]);
+            let not = Node::Bool(vec![
+                Part::new(Occur::MustNot, branch),
+                Part::new(Occur::Should, Node::All),
+            ]);
             (not, height + 1)
         } else {
             (branch, height)
@@ -171,12 +174,12 @@ impl Tree {
         let clauses = match (top, self.combined) {
             (Node::Bool(mut clauses), Some(combined)) if combined == operator => {
                 self.height = self.height.max(height + 1);
-                clauses.push((operator, branch));
+                clauses.push(Part::new(operator, branch));
                 clauses
             }
             (top, _) => {
                 self.height = self.height.max(height) + 1;
-                vec![(operator, top), (operator, branch)]
+                vec![Part::new(operator, top), Part::new(operator, branch)]
             }
         };
         self.combined = Some(operator);

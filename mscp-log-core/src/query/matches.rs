@@ -13,7 +13,7 @@ use super::ast::{
     Bool, Clause, Match, MatchPhrase, MultiMatch, Query, QueryString, Range, Scalar, Term,
 };
 use super::date_math::{Formats, Zone, resolve};
-use super::lucene::{Node, Occur};
+use super::lucene::{Node, Occur, Part, combined};
 use super::wildcard::fits;
 use super::words::{allowed_edits, distance, enough, has_phrase, minimum};
 use super::{regexp, wildcard};
@@ -625,16 +625,9 @@ impl Reader<'_> {
         }
     }
 
-    fn clauses(
-        &self,
-        clauses: &[(Occur, Node)],
-        scope: &Scope<'_>,
-        spec: Option<&Scalar>,
-    ) -> Option<bool> {
-        let results: Vec<(Occur, bool)> = clauses
-            .iter()
-            .filter_map(|(occur, node)| Some((*occur, self.node(node, scope)?)))
-            .collect();
+    fn clauses(&self, clauses: &[Part], scope: &Scope<'_>, spec: Option<&Scalar>) -> Option<bool> {
+        let found = |node: &Node| Ok::<_, std::convert::Infallible>(self.node(node, scope));
+        let Ok(results) = combined(clauses, found);
         if results.is_empty() {
             return None;
         }

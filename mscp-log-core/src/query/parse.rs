@@ -195,10 +195,10 @@ pub(super) fn part(body: Value, whole: Whole) -> Result<Search> {
             }
             ("stored_fields", _) => search.stored_fields = Some(value.strings("stored_fields")?),
             ("highlight", _) => search.highlight = Some(highlight(value)?),
-            ("track_scores", _) => search.track_scores = Some(value.boolean("track_scores")?),
-            ("version", _) => search.version = Some(value.boolean("version")?),
+            ("track_scores", _) => search.track_scores = Some(value.flag("track_scores")?),
+            ("version", _) => search.version = Some(value.flag("version")?),
             ("seq_no_primary_term", _) => {
-                search.seq_no_primary_term = Some(value.boolean("seq_no_primary_term")?);
+                search.seq_no_primary_term = Some(value.flag("seq_no_primary_term")?);
             }
             // Clients send these empty.
             (
@@ -216,7 +216,7 @@ fn track_total_hits(value: Value) -> Result<TrackTotalHits> {
         Kind::Number(text) if text == "-1" => Ok(TrackTotalHits::Whole(false)),
         Kind::Number(_) => up_to(value),
         Kind::String(text) if text != "true" && text != "false" => up_to(value),
-        _ => Ok(TrackTotalHits::Whole(value.boolean("track_total_hits")?)),
+        _ => Ok(TrackTotalHits::Whole(value.flag("track_total_hits")?)),
     }
 }
 
@@ -328,6 +328,11 @@ fn sort_key_with(field: &str, settings: Value) -> Result<SortKey> {
         key.order = Some(order(&settings)?);
         return Ok(key);
     }
+    if !matches!(settings.kind, Kind::Object(_)) {
+        let kind = settings.kind_name();
+        let reason = format!("[field_sort] Expected START_OBJECT but was: {kind}");
+        return Err(QueryError::x_content(reason).at(settings.at));
+    }
     object_settings("field_sort", settings, &mut |name, value| {
         match name {
             "order" => key.order = Some(order(&value)?),
@@ -425,7 +430,7 @@ fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {
         };
         let at = entry.at;
         match entry.kind {
-            Kind::String(field) => format.field = field,
+            Kind::String(field) | Kind::Number(field) => format.field = field,
             Kind::Object(entries) => {
                 let entry = Value {
                     at,
@@ -433,7 +438,7 @@ fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {
                 };
                 object_settings("field_and_format", entry, &mut |name, value| {
                     match name {
-                        "field" => format.field = value.text(name)?,
+                        "field" => format.field = value.string(name)?,
                         "format" => {
                             format.format = value.optional_scalar(name)?.and_then(text_of);
                         }
@@ -445,7 +450,12 @@ fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {
                     Ok(None)
                 })?;
             }
-            _ => return Err(entry.unexpected(what)),
+            _ => {
+                let kind = entry.kind_name();
+                let reason =
+                    format!("[fetch_field_and_format] Expected START_OBJECT but was: {kind}");
+                return Err(QueryError::x_content(reason).at(at));
+            }
         }
         if format.field.is_empty() {
             return Err(QueryError::argument("Required [field]").at(at));

@@ -301,6 +301,7 @@ fn tdigest_settings(body: Value) -> Result<Tdigest> {
 /// `{"_count": "desc"}` or an array of such.
 fn orders(value: Value) -> Result<Vec<(String, Order)>> {
     let mut list = Vec::new();
+    let (at, is_list) = (value.at, matches!(value.kind, Kind::Array(_)));
     for entry in value.list() {
         for (path, direction) in entry.object("order")? {
             let at = direction.at;
@@ -308,6 +309,12 @@ fn orders(value: Value) -> Result<Vec<(String, Order)>> {
                 .map_err(|_| QueryError::parsing("Unknown order direction").at(at))?;
             list.push((path, direction));
         }
+    }
+    if list.is_empty() {
+        return Err(match is_list {
+            true => QueryError::x_content("[order] failed to parse").at(at),
+            false => QueryError::parsing("Must specify at least one field for [order]"),
+        });
     }
     Ok(list)
 }

@@ -7,7 +7,7 @@ use super::ast::{
 use super::error::QueryError;
 use super::json::{Kind, Result, Value};
 use super::lucene;
-use super::parse::{object_settings, unknown};
+use super::parse::{object_settings, seeing_past, unknown};
 use super::regexp;
 
 /// How deep queries may nest (`indices.query.bool.max_nested_depth`).
@@ -91,7 +91,7 @@ impl Common {
 
 fn boost(value: Value) -> Result<Number> {
     let at = value.at;
-    let number = value.number("boost")?;
+    let number = value.float("boost")?;
     match number.0.parse::<f32>() {
         Ok(factor) if factor.is_finite() && factor >= 0.0 => Ok(number),
         _ => Err(QueryError::argument(format!(
@@ -145,6 +145,9 @@ fn clause(name: &str, body: Value, depth: usize, common: &mut Common) -> Result<
                     continue;
                 };
                 match name.as_str() {
+                    "values" if matches!(value.kind, Kind::Number(_)) => {
+                        return Err(value.unexpected("values"));
+                    }
                     "values" => values = value.texts("values")?,
                     _ => return Err(unknown("ids", &name, &value)),
                 }
@@ -181,6 +184,25 @@ fn clause(name: &str, body: Value, depth: usize, common: &mut Common) -> Result<
             });
         }
     })
+}
+
+/// The settings of a query of texts, which are values and not `null`, but for
+/// a list of fields.
+fn settings_of(what: &str, body: Value) -> Result<Vec<(String, Value)>> {
+    let entries = body.object(what)?;
+    let wrong = |(name, value): &&(String, Value)| match value.kind {
+        Kind::Array(_) => name != "fields",
+        Kind::Null | Kind::Object(_) => true,
+        _ => false,
+    };
+    match entries.iter().find(wrong) {
+        Some((name, value)) => {
+            let kind = value.kind_name();
+            let reason = format!("[{what}] unknown token [{kind}] after [{name}]");
+            Err(seeing_past(name, value.error(reason)))
+        }
+        None => Ok(entries),
+    }
 }
 
 fn nothing_else(what: &str, body: Value, common: &mut Common) -> Result<()> {
@@ -236,7 +258,7 @@ fn matching(what: &str, body: Value, common: &mut Common) -> Result<Match> {
     if !matches!(settings.kind, Kind::Object(_)) {
         found.query = Some(asked(settings)?);
     } else {
-        for (name, value) in settings.object(what)? {
+        for (name, value) in settings_of(what, settings)? {
             let Some(value) = common.take(&name, value)? else {
                 continue;
             };
@@ -284,7 +306,7 @@ fn operator(value: &Value) -> Result<Operator> {
     match &value.kind {
         Kind::String(text) if text.eq_ignore_ascii_case("and") => Ok(Operator::And),
         Kind::String(text) if text.eq_ignore_ascii_case("or") => Ok(Operator::Or),
-        Kind::String(text) => {
+        Kind::String(text) | Kind::Number(text) => {
             let reason = format!(
                 "No enum constant org.elasticsearch.index.query.Operator.{}",
                 text.to_uppercase()
@@ -314,7 +336,7 @@ fn phrase(what: &str, body: Value, common: &mut Common) -> Result<MatchPhrase> {
     if !matches!(settings.kind, Kind::Object(_)) {
         found.query = Some(settings.scalar(what)?);
     } else {
-        for (name, value) in settings.object(what)? {
+        for (name, value) in settings_of(what, settings)? {
             let Some(value) = common.take(&name, value)? else {
                 continue;
             };
@@ -340,7 +362,7 @@ fn phrase(what: &str, body: Value, common: &mut Common) -> Result<MatchPhrase> {
 
 fn slop(value: Value) -> Result<u64> {
     let at = value.at;
-    let number = value.number("slop")?;
+    let number = value.float("slop")?;
     if number.0.starts_with('-') {
         return Err(QueryError::argument("No negative slop allowed.").at(at));
     }
@@ -361,7 +383,7 @@ fn multi_match(body: Value, common: &mut Common) -> Result<MultiMatch> {
         slop: None,
         tie_breaker: None,
     };
-    for (name, value) in body.object("multi_match")? {
+    for (name, value) in settings_of("multi_match", body)? {
         let Some(value) = common.take(&name, value)? else {
             continue;
         };
@@ -420,6 +442,10 @@ fn term(
         rewrite: None,
     };
     if !matches!(settings.kind, Kind::Object(_)) {
+        if what == "wildcard" && matches!(settings.kind, Kind::Array(_)) {
+            let reason = "Expected text but found START_ARRAY";
+            return Err(QueryError::argument(reason).at(at));
+        }
         found.value = settings.scalar(what)?;
     } else {
         for (name, value) in settings.object(what)? {
@@ -466,6 +492,7 @@ fn regexp(body: Value, common: &mut Common) -> Result<Clause> {
     let (mut flags, mut states) = (None, None);
     let term = term("regexp", body, common, &mut |name, value| {
         match name {
+            "flags" if matches!(value.kind, Kind::Null) => {}
             "flags" => {
                 let at = value.at;
                 let text = value.text(name)?;
@@ -488,6 +515,10 @@ fn fuzzy(body: Value, common: &mut Common) -> Result<Clause> {
     let (mut fuzziness, mut prefix_length, mut max_expansions, mut transpositions) =
         (None, None, None, None);
     let term = term("fuzzy", body, common, &mut |name, value| {
+        if matches!(value.kind, Kind::Null) {
+            let reason = format!("[fuzzy] unexpected token [VALUE_NULL] after [{name}]");
+            return Err(value.error(reason));
+        }
         match name {
             "fuzziness" => fuzziness = value.optional_scalar(name)?,
             "prefix_length" => prefix_length = Some(value.unsigned(name)?),
@@ -605,6 +636,9 @@ fn boolean(body: Value, depth: usize, common: &mut Common) -> Result<Bool> {
             "adjust_pure_negative" if matches!(value.kind, Kind::Bool(true)) => return Ok(None),
             _ => return Ok(Some(value)),
         };
+        if matches!(value.kind, Kind::Null) {
+            return Ok(None);
+        }
         if !matches!(value.kind, Kind::Object(_) | Kind::Array(_)) {
             let kind = value.kind_name();
             let reason = format!("[bool] {name} doesn't support values of type: {kind}");
@@ -632,7 +666,7 @@ fn query_string(what: &str, body: Value, common: &mut Common) -> Result<QueryStr
     let mut found = QueryString::default();
     let mut text = None;
     let is_simple = what == "simple_query_string";
-    for (name, value) in body.object(what)? {
+    for (name, value) in settings_of(what, body)? {
         let Some(value) = common.take(&name, value)? else {
             continue;
         };

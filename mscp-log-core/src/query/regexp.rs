@@ -114,6 +114,10 @@ pub fn to_automaton(expression: &str, case_insensitive: bool) -> Result<String, 
         case_insensitive,
     };
     translator.alternatives(0)?;
+    if case_insensitive && expression.bytes().all(|byte| b"()".contains(&byte)) {
+        // Nothing without regard to case finds nothing, not even nothing.
+        return Ok("(?s:[^\\s\\S])".to_owned());
+    }
     match translator.peek() {
         None => Ok(format!("(?s:{})", translator.written)),
         Some(_) => Err(translator.error("end-of-string expected")),

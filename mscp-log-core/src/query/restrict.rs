@@ -321,7 +321,7 @@ fn check_node(node: &Node, fields: &[&str]) -> Result<(), Refused> {
         Node::Fuzzy { .. } => sees_past("a fuzzy word (~)"),
         Node::Bool(clauses) => clauses
             .iter()
-            .try_for_each(|(_, clause)| check_node(clause, fields)),
+            .try_for_each(|part| check_node(&part.node, fields)),
         Node::Boost(inner, _) => check_node(inner, fields),
     }
 }

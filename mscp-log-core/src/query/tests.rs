@@ -172,7 +172,7 @@ fn what_the_tree_cannot_say_is_refused_as_elasticsearch_would() {
             r#"{"query":{"bool":{"nonsense":[]}}}"#,
             "x_content_parse_exception",
         ),
-        ("{\"query\":", "x_content_parse_exception"),
+        ("{\"query\":", "x_content_e_o_f_exception"),
     ] {
         let error = refused(body);
         assert_eq!(

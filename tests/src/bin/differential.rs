@@ -97,7 +97,7 @@ async fn main() -> ExitCode {
     };
     let outcome = bench.run(plan, &mut |found| println!("{found}\n")).await;
     println!(
-        "{}: {} requests from seed {}: {} answered differently, {} not supported, {} refused with another type of error, {} with a clause that is not needed, {} with other highlights beyond ASCII, {} refused alike",
+        "{}: {} requests from seed {}: {} answered differently, {} not supported, {} refused with another type of error, {} with a clause that is not needed, {} refused alike",
         spec.name,
         outcome.cases,
         arguments.seed,
@@ -105,7 +105,6 @@ async fn main() -> ExitCode {
         outcome.unsupported,
         outcome.misnamed,
         outcome.needless,
-        outcome.marks,
         outcome.refused,
     );
     if outcome.parted == 0 {

@@ -76,13 +76,34 @@ enum Kind {
 }
 
 /// What the embedded store does with a scenario of the engines.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Embedded {
+    /// It is left out, or refused.
+    Word(Word),
+    /// It answers something else, in every version that it says it is.
+    Differs(Box<Differs>),
+}
+
+/// What is to be said in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Embedded {
+enum Word {
     /// It is not there yet.
     Pending,
     /// It answers 400, and the documentation says so.
     Refused,
+}
+
+/// Another answer than that of the engines, and why.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Differs {
+    /// Why it differs.
+    because: String,
+    /// What must come back of the case's own request.
+    #[serde(flatten)]
+    answer: Step,
 }
 
 /// A request and what must come back.
@@ -140,6 +161,18 @@ struct Step {
     keep: BTreeMap<String, String>,
 }
 
+impl Step {
+    /// Whether it has a request of its own.
+    fn asks(&self) -> bool {
+        self.request.is_some()
+            || self.search.is_some()
+            || self.body.is_some()
+            || self.raw.is_some()
+            || !self.lines.is_empty()
+            || !self.headers.is_empty()
+    }
+}
+
 /// Whether a case is run against a target.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Applies {
@@ -179,10 +212,15 @@ impl Case {
             version[..last.len()] <= last[..]
         });
         let named = self.only.is_empty() || self.only.contains(&kind);
+        match &self.embedded {
+            Some(Embedded::Differs(_)) if kind == Kind::Embedded => return Applies::Yes,
+            Some(Embedded::Word(Word::Pending)) if kind == Kind::Embedded => {
+                return Applies::Pending;
+            }
+            _ => {}
+        }
         if !(after_first && before_last && named) || self.not.contains(&kind) {
             Applies::No
-        } else if kind == Kind::Embedded && self.embedded == Some(Embedded::Pending) {
-            Applies::Pending
         } else {
             Applies::Yes
         }
@@ -234,6 +272,13 @@ pub fn scenarios() -> Vec<(String, Scenarios)> {
                 "{name}: {:?} says for whom it holds and not why",
                 case.name
             );
+            if let Some(Embedded::Differs(differs)) = &case.embedded {
+                assert!(
+                    case.steps.is_empty() && !differs.because.is_empty() && !differs.answer.asks(),
+                    "{name}: {:?} has another answer and not to its own request, or without a reason",
+                    case.name
+                );
+            }
         }
         (name, scenarios)
     };

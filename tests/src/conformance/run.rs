@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::matching::differences;
-use super::{Case, Embedded, Scenarios, Step, data};
+use super::{Case, Embedded, Scenarios, Step, Word, data};
 use crate::engine::Product;
 use crate::target::{RUNTIME, Running, Target};
 
@@ -145,15 +145,26 @@ impl Runner {
             .await
             .map_err(|cut| format!("{line}\n  {cut}"))?;
         let mut wrong = Vec::new();
-        if self.target.spec.is_none() && case.embedded == Some(Embedded::Refused) {
-            if answer.status != 400 {
-                wrong.push(format!(
-                    "expected to be refused with 400, was {}",
-                    answer.status
-                ));
+        let embedded = case
+            .embedded
+            .as_ref()
+            .filter(|_| self.target.spec.is_none());
+        match embedded {
+            Some(Embedded::Word(Word::Refused)) => {
+                if answer.status != 400 {
+                    wrong.push(format!(
+                        "expected to be refused with 400, was {}",
+                        answer.status
+                    ));
+                }
             }
-        } else {
-            wrong = expectations(step, &answer, kept);
+            Some(Embedded::Differs(differs)) => {
+                wrong = expectations(&differs.answer, &answer, kept);
+                if expectations(step, &answer, kept).is_empty() {
+                    wrong.push("it answers as the engines do".to_owned());
+                }
+            }
+            _ => wrong = expectations(step, &answer, kept),
         }
         if !wrong.is_empty() {
             let shown: String = answer.text.chars().take(SHOWN).collect();

@@ -43,8 +43,6 @@ pub enum Weight {
     /// The embedded store refuses or names a clause that the engine would, too,
     /// where it builds it: but it builds none that it knows to be needless.
     Needless,
-    /// Words that are marked in texts beyond ASCII, or parts around them.
-    Marks,
 }
 
 impl Difference {
@@ -224,17 +222,7 @@ const NOT_COMPARED: &[&str] = &[
 ];
 
 fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
-    let part = |place: String| {
-        let mut found = Difference::new(place, embedded, engine);
-        let plain = |value: &Value| {
-            let text = value.as_str().unwrap_or_default();
-            text.chars().all(|c| c.is_ascii() && c != '\0')
-        };
-        if path.contains("/highlight/") && !(plain(embedded) && plain(engine)) {
-            found.weight = Weight::Marks;
-        }
-        Some(found)
-    };
+    let part = |place: String| Some(Difference::new(place, embedded, engine));
     match (embedded, engine) {
         (Value::Object(left), Value::Object(right)) => {
             if left.contains_key("error") || right.contains_key("error") {
@@ -273,10 +261,8 @@ fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
                     }
                 }
                 let Some(other) = right.get(name) else {
-                    let mut found =
-                        Difference::new(format!("{below} only embedded"), value, &Value::Null);
-                    found.weight = of_marks(name, value);
-                    return Some(found);
+                    let place = format!("{below} only embedded");
+                    return Some(Difference::new(place, value, &Value::Null));
                 };
                 let found = match (name.as_str(), value, other) {
                     ("hits", Value::Array(left), Value::Array(right)) => {
@@ -295,9 +281,7 @@ fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
             });
             more.map(|(name, value)| {
                 let place = format!("{path}/{name} only engine");
-                let mut found = Difference::new(place, &Value::Null, value);
-                found.weight = of_marks(name, value);
-                found
+                Difference::new(place, &Value::Null, value)
             })
         }
         (Value::Array(left), Value::Array(right)) => {
@@ -330,15 +314,6 @@ fn values(path: &str, embedded: &Value, engine: &Value) -> Option<Difference> {
         }
         _ if embedded == engine => None,
         _ => part(path.to_owned()),
-    }
-}
-
-/// How much a highlight weighs that only one side has.
-fn of_marks(name: &str, value: &Value) -> Weight {
-    if name == "highlight" && !value.to_string().is_ascii() {
-        Weight::Marks
-    } else {
-        Weight::Wrong
     }
 }
 

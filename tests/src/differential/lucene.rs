@@ -79,7 +79,9 @@ pub fn simple_query_string(dice: &mut Dice, knows: Knows) -> Value {
         ]))
     });
     dice.maybe(30, &mut body, "lenient", |_| json!(true));
-    // A minimum counts words without letters differently.
+    dice.maybe(15, &mut body, "minimum_should_match", |dice| {
+        json!(dice.pick(&["1", "2", "-1", "50%"]))
+    });
     json!({ "simple_query_string": body })
 }
 

@@ -106,8 +106,6 @@ pub struct Outcome {
     /// Those that the embedded store refuses for a clause which the engine
     /// refuses where it needs it.
     pub needless: usize,
-    /// Those whose highlights differ in texts beyond ASCII.
-    pub marks: usize,
 }
 
 /// The two stores.
@@ -316,7 +314,6 @@ impl Run<'_> {
             Weight::Unsupported => &mut self.outcome.unsupported,
             Weight::InNameOnly => &mut self.outcome.misnamed,
             Weight::Needless => &mut self.outcome.needless,
-            Weight::Marks => &mut self.outcome.marks,
         } += 1;
         let class = difference.class();
         let times = self.known.entry(class.clone()).or_insert(0);
@@ -324,7 +321,7 @@ impl Run<'_> {
         // A status has its cause in its class.
         let shown = match difference.weight {
             Weight::Wrong if !class.contains(" status ") => SHOWN,
-            Weight::Needless | Weight::Marks => 0,
+            Weight::Needless => 0,
             _ => 1,
         };
         if *times > shown {

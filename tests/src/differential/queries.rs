@@ -273,14 +273,11 @@ fn fuzziness(dice: &mut Dice) -> Value {
 }
 
 fn matching(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
-    // An engine finds no beginnings of the values of a key of annotations.
-    let mut field = match kind {
-        "match_bool_prefix" => whole_field(dice, knows),
+    let field = match kind {
+        // Of which fields there are beginnings, versions do not agree.
+        "match_bool_prefix" if !knows.eight => "level".to_owned(),
         _ => field(dice, knows),
     };
-    if kind == "match_bool_prefix" && (field == "annotations" || field == "_id") {
-        field = "level".to_owned();
-    }
     let text = if field == "message" {
         json!(words(dice))
     } else {
@@ -292,6 +289,7 @@ fn matching(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
     let mut body = json!({ "query": text });
     match_settings(dice, &mut body, kind);
     if field.starts_with("annotations.")
+        && !knows.eight
         && let Some(body) = body.as_object_mut()
     {
         body.remove("fuzziness");
@@ -371,12 +369,14 @@ fn multi_match(dice: &mut Dice, knows: Knows) -> Value {
         json!(words(dice))
     };
     // Which fields have an empty value is seen differently where none are named.
-    let named = if text == "" { 100 } else { 90 };
+    let named = if text == "" && !knows.eight { 100 } else { 90 };
     let mut body = json!({ "query": text });
     dice.maybe(named, &mut body, "fields", |dice| {
         // An empty name of an index, or an empty id, is an error of its own.
         let mut fields = fields(dice, knows);
-        fields.retain(|field| !field.starts_with("_i") && !field.starts_with("annotations."));
+        fields.retain(|field| {
+            !field.starts_with("_i") && (knows.eight || !field.starts_with("annotations."))
+        });
         if fields.is_empty() {
             fields.push("message".to_owned());
         }
@@ -543,7 +543,10 @@ fn pattern(dice: &mut Dice, knows: Knows, kind: &str) -> Value {
 }
 
 fn fuzzy(dice: &mut Dice, knows: Knows) -> Value {
-    let field = whole_field(dice, knows);
+    let field = match knows.eight {
+        true => field(dice, knows),
+        false => whole_field(dice, knows),
+    };
     let value = value_of(dice, knows, &field);
     let mut body = json!({ "value": value });
     dice.maybe(60, &mut body, "fuzziness", fuzziness);

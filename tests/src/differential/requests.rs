@@ -266,7 +266,7 @@ fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
     dice.maybe(15, &mut body, "from", |dice| json!(dice.below(12)));
     dice.maybe(25, &mut body, "_source", source);
     // They would show in `top_hits`, too, which may have their own.
-    let fields = if body.to_string().contains("top_hits") {
+    let fields = if !knows.eight && body.to_string().contains("top_hits") {
         0
     } else {
         12
@@ -274,8 +274,8 @@ fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
     dice.maybe(fields, &mut body, "fields", |dice| {
         json!(dice.some(1, 3, |dice| field_format(dice, knows)))
     });
-    // A field that is named twice is shown twice by OpenSearch.
-    let columns = if knows.elasticsearch { 3 } else { 1 };
+    // A field that is named twice is shown twice before version 8.
+    let columns = if knows.eight { 3 } else { 1 };
     dice.maybe(10, &mut body, "docvalue_fields", |dice| {
         json!(dice.some(1, columns, |dice| column_format(dice, knows)))
     });
@@ -287,14 +287,15 @@ fn search(dice: &mut Dice, knows: Knows, scope: Scope) -> Value {
     dice.maybe(25, &mut body, "track_total_hits", |dice| {
         match dice.below(3) {
             0 => json!(false),
-            1 => json!(dice.below(20)),
+            // None up to none are exactly none only before version 8.
+            1 => json!(dice.below(20).max(usize::from(!knows.eight))),
             _ => json!(true),
         }
     });
     dice.maybe(3, &mut body, "version", |_| json!(true));
     dice.maybe(3, &mut body, "timeout", |_| json!("20s"));
     if body.get("sort").is_some() && body.get("from").is_none() && dice.percent(12) {
-        let values = after(dice, &body["sort"]);
+        let values = after(dice, knows, &body["sort"]);
         body["search_after"] = values;
     }
     body
@@ -355,7 +356,8 @@ fn field_format(dice: &mut Dice, knows: Knows) -> Value {
 /// takes.
 fn column_format(dice: &mut Dice, knows: Knows) -> Value {
     let name = match field(dice, knows).as_str() {
-        "message" | "annotations" => "level".to_owned(),
+        "message" | "_id" if !knows.eight => "level".to_owned(),
+        "annotations" => "level".to_owned(),
         name => name.to_owned(),
     };
     match name.as_str() {
@@ -393,8 +395,9 @@ fn highlight(dice: &mut Dice) -> Value {
     dice.maybe(20, &mut settings, "fragment_size", |dice| {
         json!(20 + dice.below(60))
     });
-    // Where it would end within the value, the two part words differently.
-    dice.maybe(10, &mut settings, "no_match_size", |_| json!(5_000));
+    dice.maybe(20, &mut settings, "no_match_size", |dice| {
+        json!([5_000, 5 + dice.below(60)][dice.below(2)])
+    });
     dice.maybe(10, &mut settings, "require_field_match", |_| json!(false));
     dice.maybe(10, &mut settings, "order", |_| json!("score"));
     let field = if dice.percent(70) {
@@ -484,7 +487,7 @@ fn sort_key(dice: &mut Dice, knows: Knows) -> Value {
 }
 
 /// Values such as a last hit has, for each key.
-fn after(dice: &mut Dice, sort: &Value) -> Value {
+fn after(dice: &mut Dice, knows: Knows, sort: &Value) -> Value {
     let keys = sort.as_array().cloned().unwrap_or_default();
     let mut values: Vec<Value> = keys
         .iter()
@@ -500,7 +503,7 @@ fn after(dice: &mut Dice, sort: &Value) -> Value {
                 "_score" | "_doc" => json!(dice.below(2)),
                 "event_id" => json!(format!("{:032x}", dice.between(0, i64::MAX))),
                 // Beside a `missing` of one's own it is none of the two in some versions.
-                _ if key.to_string().contains("missing") => json!(dice.name()),
+                _ if !knows.eight && key.to_string().contains("missing") => json!(dice.name()),
                 _ if dice.percent(10) => Value::Null,
                 _ => json!(dice.name()),
             }

@@ -95,6 +95,24 @@ impl EsError {
         Self::query_shard(format!("failed to create query: {reason}"))
     }
 
+    /// An error of a query as an aggregation has it: without what a search puts
+    /// around a clause that cannot be built.
+    #[must_use]
+    pub fn of_an_aggregation(self) -> Self {
+        let Some(reason) = self.reason.strip_prefix("failed to create query: ") else {
+            return self;
+        };
+        match self.cause {
+            Some(cause) => Self::new(self.status, cause.kind, cause.reason, self.place),
+            None => Self::new(
+                self.status,
+                "illegal_argument_exception",
+                reason.to_owned(),
+                self.place,
+            ),
+        }
+    }
+
     /// 400: a setting in a form that cannot be read, found before the search began.
     pub fn parse(reason: impl Into<String>) -> Self {
         Self::new(400, "parse_exception", reason.into(), Place::Request)

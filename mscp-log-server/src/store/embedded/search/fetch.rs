@@ -76,6 +76,10 @@ pub(crate) fn short(score: f32) -> f64 {
 impl Page<'_> {
     /// The hits behind `from`, as an answer shows them.
     pub(crate) fn hits(&self, found: &[Found]) -> Result<Vec<Value>, EsError> {
+        // A wrong format is an error where there is a hit to show.
+        if found.len() <= self.from {
+            return Ok(Vec::new());
+        }
         let shown = Shown {
             columns: self.columns()?,
             formats: self.formats()?,
@@ -218,7 +222,7 @@ impl Page<'_> {
 
     /// `docvalue_fields`
     fn columns(&self) -> Result<Vec<(String, Target, Shape)>, EsError> {
-        let mut columns = Vec::new();
+        let mut columns: Vec<(String, Target, Shape)> = Vec::new();
         for entry in &self.search.docvalue_fields {
             let format = entry
                 .format
@@ -238,8 +242,15 @@ impl Page<'_> {
                         }
                         return Err(only_keys(&name));
                     }
+                    Some(_) if name == "_id" => {
+                        return Err(EsError::illegal_argument(
+                            "Fielddata access on the _id field is disallowed, you can re-enable it by updating the dynamic cluster setting: indices.id_field_data.enabled",
+                        ));
+                    }
                     Some(target) => {
                         let shape = Shape::of(Some(&target), format, Zone::default())?;
+                        // Named twice, it is shown as the last one says.
+                        columns.retain(|(shown, ..)| *shown != name);
                         columns.push((name, target, shape));
                     }
                     None => {}

@@ -323,7 +323,7 @@ fn words_open_at_once(node: &Node) -> bool {
         Node::Empty | Node::All | Node::Word { .. } | Node::Range { .. } => true,
         Node::Phrase { slop, .. } => slop.unwrap_or(0) == 0,
         Node::Boost(below, _) => words_open_at_once(below),
-        Node::Bool(clauses) => clauses.iter().all(|(_, below)| words_open_at_once(below)),
+        Node::Bool(clauses) => clauses.iter().all(|part| words_open_at_once(&part.node)),
         _ => false,
     }
 }

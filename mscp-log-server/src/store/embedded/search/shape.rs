@@ -75,7 +75,8 @@ impl Shape {
     }
 }
 
-/// A pattern of `DecimalFormat`, of those without exponents and quotes.
+/// A pattern of `DecimalFormat`, of those without exponents and a form of its
+/// own for numbers below 0.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Decimal {
     prefix: String,
@@ -88,6 +89,32 @@ pub(crate) struct Decimal {
     factor: f64,
 }
 
+/// A sign of a pattern; between quotes it stands for itself.
+struct Sign {
+    character: char,
+    quoted: bool,
+}
+
+/// The signs of a pattern without its quotes, of which two are one that stands
+/// for itself; `None` where one is left open.
+fn unquoted(pattern: &str) -> Option<Vec<Sign>> {
+    let mut signs = Vec::new();
+    let mut quoted = false;
+    let mut characters = pattern.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_one = character == '\'' && characters.next_if_eq(&'\'').is_some();
+        if character == '\'' && !is_one {
+            quoted = !quoted;
+        } else {
+            signs.push(Sign {
+                character,
+                quoted: quoted || is_one,
+            });
+        }
+    }
+    (!quoted).then_some(signs)
+}
+
 /// The most digits that a pattern may ask for.
 const MAX_DIGITS: usize = 300;
 
@@ -97,22 +124,28 @@ const LONGEST: f64 = 9_007_199_254_740_992.0;
 impl Decimal {
     /// Read a pattern; what this does not know is `None`.
     fn parse(pattern: &str) -> Option<Self> {
-        let is_digit = |c: char| matches!(c, '#' | '0' | ',' | '.');
-        if pattern.len() > MAX_DIGITS || pattern.contains(['\'', ';', 'E', '\u{2030}', '\u{a4}']) {
+        if pattern.is_empty() || pattern.len() > MAX_DIGITS {
             return None;
         }
-        if pattern.is_empty() {
+        let signs = unquoted(pattern)?;
+        let is_digit = |sign: &Sign| !sign.quoted && "#0,.".contains(sign.character);
+        let is_other = |sign: &Sign| !sign.quoted && ";E\u{2030}\u{a4}".contains(sign.character);
+        if signs.iter().any(is_other) {
             return None;
         }
         // What has no digits is written before a whole number, as in Java.
-        let start = pattern.find(is_digit).unwrap_or(pattern.len());
-        let (prefix, rest) = pattern.split_at(start);
-        let end = rest.find(|c| !is_digit(c)).unwrap_or(rest.len());
-        let (digits, suffix) = rest.split_at(end);
-        if suffix.contains(is_digit) {
+        let start = signs.iter().position(is_digit).unwrap_or(signs.len());
+        let (prefix, rest) = signs.split_at(start);
+        let end = rest.iter().position(|sign| !is_digit(sign));
+        let (digits, suffix) = rest.split_at(end.unwrap_or(rest.len()));
+        if suffix.iter().any(is_digit) {
             return None;
         }
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let text = |signs: &[Sign]| -> String { signs.iter().map(|sign| sign.character).collect() };
+        let is_percent = |sign: &Sign| !sign.quoted && sign.character == '%';
+        let percent = prefix.iter().chain(suffix).any(is_percent);
+        let (prefix, digits, suffix) = (text(prefix), text(digits), text(suffix));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
         let zeros = whole.trim_start_matches(['#', ',']);
         let wanted = fraction.trim_start_matches('0');
         if zeros.contains('#') || fraction.contains([',', '.']) || wanted.contains('0') {
@@ -124,10 +157,9 @@ impl Decimal {
             // `#` alone writes 0 as `0`.
             least_whole = 1;
         }
-        let percent = prefix.contains('%') || suffix.contains('%');
         Some(Self {
-            prefix: prefix.to_owned(),
-            suffix: suffix.to_owned(),
+            prefix,
+            suffix,
             least_whole,
             least_fraction: fraction.len() - wanted.len(),
             most_fraction: fraction.len(),
@@ -214,7 +246,12 @@ mod tests {
         check("0.0", 9.2e18, "9200000000000000000.0");
         let whole = |pattern: &str| Decimal::parse(pattern).unwrap().write_whole(i64::MAX);
         assert_eq!(whole("#,##0.00"), "9,223,372,036,854,775,807.00");
-        for pattern in ["", "0E0", "'x'0", "0#", "0.#0", "0;(0)"] {
+        check("yyyy-MM-dd'T'HH", 5.0, "yyyy-MM-ddTHH5");
+        check("'#'0.0", 5.0, "#5.0");
+        check("''0", 5.0, "'5");
+        check("HH''mm", 5.0, "HH'mm5");
+        check("0 x'#' y", 5.0, "5 x# y");
+        for pattern in ["", "0E0", "'x", "0#", "0.#0", "0;(0)"] {
             assert_eq!(Decimal::parse(pattern), None, "{pattern}");
         }
     }

@@ -369,6 +369,9 @@ impl Key {
                 Some(target) if target.kind == Kind::Text => return Err(no_columns(name)),
                 Some(target) if target.kind == Kind::AnyKey => return Err(only_keys(name)),
                 Some(target) => By::Field(target),
+                None if key.unmapped_type.as_deref() == Some("text") => {
+                    return Err(no_columns(name));
+                }
                 None if key.unmapped_type.is_some() => {
                     let kind = key.unmapped_type.as_deref().unwrap_or_default();
                     check_type(kind)?;
@@ -547,6 +550,16 @@ fn check_mode(key: &SortKey, by: &By) -> Result<(), EsError> {
         By::Field(target) if !matches!(target.kind, Kind::Long | Kind::Date) => Err(
             EsError::query_shard("we only support AVG, MEDIAN and SUM on number based fields"),
         ),
+        By::Unmapped { .. }
+            if matches!(
+                key.unmapped_type.as_deref(),
+                Some("keyword" | "ip" | "flattened" | "constant_keyword" | "version" | "wildcard")
+            ) =>
+        {
+            Err(EsError::query_shard(
+                "we only support AVG, MEDIAN and SUM on number based fields",
+            ))
+        }
         By::Field(_) | By::Score | By::Position | By::Unmapped { .. } => Ok(()),
     }
 }
@@ -604,6 +617,11 @@ fn after_values(keys: &[Key], values: &[Scalar], now_ms: i64) -> Result<Vec<Raw>
     keys.iter()
         .zip(values)
         .map(|(key, value)| match (value, &key.format) {
+            // Before all others, where what is missing has a text of its own.
+            (Scalar::Null, _) if matches!(key.missing, Raw::Text(_)) => Ok(match key.descending {
+                true => Raw::Greatest,
+                false => Raw::Least,
+            }),
             (Scalar::Null, _) => Ok(key.missing.clone()),
             (Scalar::Number(number), None) if key.nanos => match number.0.parse::<i64>() {
                 Ok(nanos) => Ok(Raw::Number(i128::from(nanos.div_euclid(NANOS_PER_MS)))),

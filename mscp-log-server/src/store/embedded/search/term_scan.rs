@@ -22,8 +22,6 @@ pub(crate) enum Test {
     Every,
     /// Those whose text, behind so many bytes, passes.
     Passes(usize, Arc<dyn Fn(&str) -> bool + Send + Sync>),
-    /// Those that end in a separator and these bytes: a value under any key.
-    EndsWith(Vec<u8>),
 }
 
 impl Test {
@@ -32,7 +30,6 @@ impl Test {
         match self {
             Self::Every => true,
             Self::Passes(skip, test) => behind(*skip).is_some_and(|text| test(text)),
-            Self::EndsWith(ending) => term.ends_with(ending),
         }
     }
 }

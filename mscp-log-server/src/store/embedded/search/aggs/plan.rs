@@ -192,7 +192,7 @@ impl Plan {
         };
         let reading = Reading {
             compiler,
-            query: search.query.as_ref(),
+            around: search,
             above: None,
         };
         plan.nodes = plan.nodes(reading, &search.aggs)?;
@@ -234,7 +234,9 @@ impl Plan {
     }
 
     fn filter(&mut self, compiler: &Compiler<'_>, query: &Query) -> Result<usize, EsError> {
-        self.filters.push(compiler.compile(query)?);
+        let compiled = compiler.compile(query);
+        self.filters
+            .push(compiled.map_err(EsError::of_an_aggregation)?);
         Ok(self.filters.len() - 1)
     }
 
@@ -350,7 +352,7 @@ impl Plan {
                 compiler,
                 name,
                 search,
-                reading.query,
+                reading.around,
             )?)),
         })
     }
@@ -360,8 +362,8 @@ impl Plan {
 #[derive(Clone, Copy)]
 struct Reading<'a> {
     compiler: &'a Compiler<'a>,
-    /// The query of the search.
-    query: Option<&'a Query>,
+    /// The search around it.
+    around: &'a Search,
     /// The first aggregation above that has several buckets, by Elasticsearch's name.
     above: Option<&'static str>,
 }

@@ -1,6 +1,6 @@
 //! `top_hits`: the best documents of each bucket.
 
-use mscp_log_core::query::ast::{Query, Search};
+use mscp_log_core::query::ast::Search;
 use tantivy::{DocAddress, DocId, SegmentReader};
 
 use super::super::collect::{Found, Place};
@@ -33,7 +33,7 @@ impl TopHits {
         compiler: &Compiler<'_>,
         name: &str,
         asked: &Search,
-        query: Option<&Query>,
+        around: &Search,
     ) -> Result<Self, EsError> {
         let from = asked.from.unwrap_or(0);
         let window = from.saturating_add(asked.size.unwrap_or(DEFAULT_SIZE));
@@ -42,13 +42,14 @@ impl TopHits {
                 "Top hits result window is too large, the top hits aggregator [{name}]'s from + size must be less than or equal to: [{MAX_WINDOW}] but was [{window}]. This limit can be set by changing the [index.max_inner_result_window] index level setting."
             )));
         }
-        if window == 0 {
-            return Err(EsError::illegal_argument("numHits must be > 0"));
-        }
-        let search = Search {
-            query: query.cloned(),
+        let mut search = Search {
+            query: around.query.clone(),
             ..asked.clone()
         };
+        if search.fields.is_empty() {
+            // Those of the search show here, too, and nothing else of it.
+            search.fields.clone_from(&around.fields);
+        }
         Ok(Self {
             order: sort::Plan::new(compiler.schema, &search, compiler.now_ms)?,
             highlighter: Highlighter::new(&search)?,
@@ -107,6 +108,10 @@ impl<'a> Choosing<'a> {
         score: f32,
         budget: &mut Budget,
     ) -> Result<(), EsError> {
+        // Of no hits there is none to choose: an error, but where there is none at all.
+        if self.plan.hits == 0 {
+            return Err(EsError::illegal_argument("numHits must be > 0"));
+        }
         let slot = bucket as usize;
         if self.buckets.len() <= slot {
             budget.take((slot + 1 - self.buckets.len()) * size_of::<Best>())?;

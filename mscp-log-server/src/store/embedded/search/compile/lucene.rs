@@ -3,7 +3,7 @@
 
 use mscp_log_core::query::analyze::lower_case;
 use mscp_log_core::query::ast::{Match, MatchPhrase, Operator, QueryString, Range, Scalar};
-use mscp_log_core::query::lucene::{Node, Occur as NodeOccur};
+use mscp_log_core::query::lucene::{self, Node, Occur as NodeOccur};
 use tantivy::query::Occur;
 
 use super::super::super::schema::INDEX;
@@ -148,22 +148,33 @@ impl Compiler<'_> {
                 None => Ok(None),
             },
             Node::Bool(clauses) => {
-                let mut parts = Vec::with_capacity(clauses.len());
-                for (occur, clause) in clauses {
-                    let occur = match occur {
-                        NodeOccur::Must => Occur::Must,
-                        NodeOccur::Should => Occur::Should,
-                        NodeOccur::MustNot => Occur::MustNot,
-                    };
-                    if let Some(part) = self.node(asked, clause, depth + 1, false)? {
-                        parts.push((occur, part));
+                let mut last = None;
+                let parts = lucene::combined(clauses, |clause| {
+                    let part = self.node(asked, clause, depth + 1, false)?;
+                    if part.is_some() {
+                        last = Some(clause);
                     }
+                    Ok::<_, EsError>(part)
+                })?;
+                let parts: Vec<(Occur, Compiled)> = parts
+                    .into_iter()
+                    .map(|(occur, part)| match occur {
+                        NodeOccur::Must => (Occur::Must, part),
+                        NodeOccur::Should => (Occur::Should, part),
+                        NodeOccur::MustNot => (Occur::MustNot, part),
+                    })
+                    .collect();
+                // What alone is left of a simple query is the whole of it.
+                if let (true, [(Occur::Must | Occur::Should, _)], Some(only)) =
+                    (asked.simple && top, parts.as_slice(), last)
+                {
+                    return self.node(asked, only, depth + 1, top);
                 }
                 // The simple syntax says not by a clause and all documents:
                 // where the clause takes no part, nothing is left.
                 let negated = matches!(
                     clauses.as_slice(),
-                    [(NodeOccur::MustNot, _), (NodeOccur::Should, Node::All)]
+                    [not, all] if not.occur == NodeOccur::MustNot && all.node == Node::All
                 );
                 if parts.is_empty() || (asked.simple && negated && parts.len() < clauses.len()) {
                     return Ok(None);
@@ -251,19 +262,24 @@ impl Compiler<'_> {
         text: &str,
         counted: bool,
     ) -> Result<Option<Compiled>, EsError> {
-        if asked.words(target, text)?.is_empty() {
+        let words = asked.words(target, text)?.len();
+        if words == 0 {
             return Ok(None);
+        }
+        let all = asked.text.default_operator == Some(Operator::And);
+        if let Some(spec) = &asked.text.minimum_should_match
+            && (asked.simple && counted && all && words > 1)
+            && minimum_should_match(0, spec)? > 0
+        {
+            // None of the words may be missing, so none of them is counted.
+            return Ok(Some(none()));
         }
         let matching = Match {
             field: name.to_owned(),
             query: Some(Scalar::String(text.to_owned())),
             operator: asked.text.default_operator.or(Some(Operator::Or)),
             analyzer: asked.text.analyzer.clone(),
-            minimum_should_match: asked
-                .text
-                .minimum_should_match
-                .clone()
-                .filter(|_| counted && !asked.simple),
+            minimum_should_match: asked.text.minimum_should_match.clone().filter(|_| counted),
             ..Match::default()
         };
         self.match_words(&matching, false).map(Some)

@@ -109,6 +109,8 @@ impl Compiler<'_> {
             && let Some(rewrite) = &term.rewrite
         {
             if rewrite.starts_with("top_terms") {
+                // What else is wrong is said first, as there.
+                self.pattern(clause)?;
                 return Err(EsError::unknown(format!(
                     "[rewrite] of [{rewrite}] is not supported, as it leaves out documents"
                 )));
@@ -132,16 +134,10 @@ impl Compiler<'_> {
             Clause::Range(range) => self.range(range),
             Clause::Bool(clauses) => self.bool(clauses, depth),
             Clause::Exists { field } => self.exists(field),
-            Clause::Prefix(term) => self.prefix(term),
-            Clause::Wildcard(term) => self.wildcard(term),
-            Clause::Regexp { term, flags, .. } => self.regexp(term, flags.as_deref()),
-            Clause::Fuzzy {
-                term,
-                fuzziness,
-                prefix_length,
-                transpositions,
-                ..
-            } => self.fuzzy(term, fuzziness.as_ref(), *prefix_length, *transpositions),
+            Clause::Prefix(_)
+            | Clause::Wildcard(_)
+            | Clause::Regexp { .. }
+            | Clause::Fuzzy { .. } => self.pattern(clause),
             Clause::Ids { values } => {
                 let values: Vec<Scalar> = values.iter().cloned().map(Scalar::String).collect();
                 self.terms("_id", &values)
@@ -152,19 +148,37 @@ impl Compiler<'_> {
         }
     }
 
+    /// Clauses of many terms; nothing of another.
+    fn pattern(&self, clause: &Clause) -> Result<Compiled, EsError> {
+        match clause {
+            Clause::Prefix(term) => self.prefix(term),
+            Clause::Wildcard(term) => self.wildcard(term),
+            Clause::Regexp { term, flags, .. } => self.regexp(term, flags.as_deref()),
+            Clause::Fuzzy {
+                term,
+                fuzziness,
+                prefix_length,
+                transpositions,
+                ..
+            } => self.fuzzy(term, fuzziness.as_ref(), *prefix_length, *transpositions),
+            _ => Ok(none()),
+        }
+    }
+
     fn bool(&self, clauses: &Bool, depth: usize) -> Result<Compiled, EsError> {
         let mut parts = Vec::new();
         for query in &clauses.must {
             parts.push((Occur::Must, self.at_depth(query, depth + 1)?));
         }
-        for query in &clauses.filter {
-            parts.push((Occur::Must, unscored(self.at_depth(query, depth + 1)?)));
-        }
+        // In the order in which Elasticsearch finds what is wrong.
         for query in &clauses.must_not {
             parts.push((Occur::MustNot, self.at_depth(query, depth + 1)?));
         }
         for query in &clauses.should {
             parts.push((Occur::Should, self.at_depth(query, depth + 1)?));
+        }
+        for query in &clauses.filter {
+            parts.push((Occur::Must, unscored(self.at_depth(query, depth + 1)?)));
         }
         let wanted = match &clauses.minimum_should_match {
             Some(spec) => minimum_should_match(clauses.should.len(), spec)?,
@@ -217,8 +231,7 @@ fn combined(parts: Vec<(Occur, Compiled)>, wanted: usize) -> Compiled {
 fn minimum_should_match(optional: usize, spec: &Scalar) -> Result<usize, EsError> {
     let text = scalar_text(spec);
     let total = i64::try_from(optional).unwrap_or(i64::MAX);
-    let wanted = least_of(total, text.trim())
-        .ok_or_else(|| EsError::illegal_argument(format!("For input string: \"{text}\"")))?;
+    let wanted = least_of(total, text.trim()).ok_or_else(|| EsError::number_format(&text))?;
     Ok(usize::try_from(wanted).unwrap_or(0))
 }
 

@@ -41,7 +41,12 @@ impl Compiler<'_> {
                 )));
             }
             let wanted = scalar_text(&term.value);
-            let test: TextTest = Arc::new(move |text| text.eq_ignore_ascii_case(&wanted));
+            let test: TextTest = if target.column == INDEX {
+                let pattern = wanted.to_ascii_lowercase();
+                Arc::new(move |name| wildcard::fits(&pattern, &name.to_ascii_lowercase()))
+            } else {
+                Arc::new(move |text| text.eq_ignore_ascii_case(&wanted))
+            };
             return Ok(self.passing(&target, "", test));
         }
         if term.field == "_id" && scalar_text(&term.value).is_empty() {
@@ -66,17 +71,8 @@ impl Compiler<'_> {
                 term.extend_from_slice(text.as_bytes());
                 self.one_term(target, IndexTerm::from_field_bytes_as_text(target, &term))
             }
-            Kind::AnyKey => {
-                let mut ending = vec![FLATTENED_SEPARATOR as u8];
-                ending.extend_from_slice(text.as_bytes());
-                Box::new(TermScan {
-                    field: target.field,
-                    low: Bound::Unbounded,
-                    high: Bound::Unbounded,
-                    test: Test::EndsWith(ending),
-                    deadline: self.deadline,
-                })
-            }
+            // Not what ends so: a value may have the separator, too.
+            Kind::AnyKey => self.passing(target, "", Arc::new(move |value| value == text)),
             Kind::Text => self.text_word(target, &text),
             Kind::Id => ids_query([DocumentId::new(&text)]),
             Kind::Long => match whole(value)? {

@@ -10,10 +10,11 @@ use tantivy::query::{
 };
 use tantivy::schema::IndexRecordOption;
 
+use super::super::super::schema::INDEX;
 use super::super::error::EsError;
 use super::super::target::{self, Kind, Target};
 use super::sloppy::Sloppy;
-use super::terms::{can_be_similar, edits, fuzziness_of, shown_type, textual};
+use super::terms::{can_be_similar, edits, fuzziness_of, shown_type};
 use super::values::scalar_text;
 use super::{Compiled, Compiler, all, combined, minimum_should_match, none, unscored};
 
@@ -49,9 +50,8 @@ impl Compiler<'_> {
             _ => Occur::Should,
         };
         for (place, word) in words.into_iter().enumerate() {
-            let part = if prefix && place == last && target.kind.is_text_like() {
-                textual(&target, &matching.field, "prefix")
-                    .map(|()| self.prefix_of(&target, &word, false))
+            let part = if prefix && place == last && begins(&target, &matching.field) {
+                Ok(self.prefix_of(&target, &word, false))
             } else if let Some(fuzziness) = &matching.fuzziness {
                 let distance = fuzziness_of(Some(fuzziness), &word)?;
                 can_be_similar(&target, &matching.field).map(|()| {
@@ -64,7 +64,7 @@ impl Compiler<'_> {
                     )
                 })
             } else {
-                self.exact(&target, &Scalar::String(word))
+                self.whole(&target, &matching.field, word)
             };
             parts.push((occur, self.lenient(lenient, part)?));
         }
@@ -108,7 +108,7 @@ impl Compiler<'_> {
                 )));
             }
             return match words.pop() {
-                Some(word) => self.exact(&target, &Scalar::String(word)),
+                Some(word) => self.whole(&target, &phrase.field, word),
                 None => Ok(none()),
             };
         }
@@ -119,6 +119,14 @@ impl Compiler<'_> {
             return Ok(self.phrase_prefix(&target, &words, phrase.max_expansions));
         }
         Ok(self.phrase(&target, &words, phrase.slop))
+    }
+
+    /// A value that is just `word`.
+    fn whole(&self, target: &Target, field: &str, word: String) -> Result<Compiled, EsError> {
+        if field == "_id" && word.is_empty() {
+            return Err(EsError::create_query("Ids can't be empty"));
+        }
+        self.exact(target, &Scalar::String(word))
     }
 
     /// The words of `text`, one behind the other.
@@ -285,6 +293,13 @@ impl Compiler<'_> {
             move |term: &str| term.starts_with(&begin) && edits(&wanted, term, distance, swaps);
         self.passing(target, &head, Arc::new(test))
     }
+}
+
+/// Whether `match_bool_prefix` looks for beginnings of the values of a field;
+/// otherwise for whole ones.
+fn begins(target: &Target, field: &str) -> bool {
+    let is_own = field == "_id" || field == INDEX;
+    matches!(target.kind, Kind::Keyword | Kind::Id | Kind::Text) && !is_own
 }
 
 fn tie_breaker(multi: &MultiMatch, usual: f32) -> Result<f32, EsError> {

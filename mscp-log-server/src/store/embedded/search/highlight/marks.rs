@@ -291,10 +291,8 @@ impl Gathering<'_> {
             | Node::Regexp { field, .. }
             | Node::Fuzzy { field, .. } => field.as_deref(),
             Node::Bool(clauses) => {
-                for (occur, clause) in clauses {
-                    if *occur != Occur::MustNot {
-                        self.node(clause, text, by_default)?;
-                    }
+                for part in clauses.iter().filter(|part| part.occur != Occur::MustNot) {
+                    self.node(&part.node, text, by_default)?;
                 }
                 return Ok(());
             }
