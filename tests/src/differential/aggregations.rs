@@ -35,6 +35,15 @@ fn aggregation(dice: &mut Dice, knows: Knows, depth: usize) -> Value {
 
 /// A field of one value or more that buckets can be made of.
 fn bucket_field(dice: &mut Dice, knows: Knows) -> String {
+    let field = any_field(dice, knows);
+    // A flat_object has no buckets as a whole.
+    if field == "annotations" && !knows.flattened {
+        return "tags".to_owned();
+    }
+    field
+}
+
+fn any_field(dice: &mut Dice, knows: Knows) -> String {
     match dice.below(12) {
         0 => "seq".to_owned(),
         1 => "@timestamp".to_owned(),
