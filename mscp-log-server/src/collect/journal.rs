@@ -339,3 +339,6 @@ fn lost(reason: &'static str, bytes: usize) {
             .increment(bytes as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;
