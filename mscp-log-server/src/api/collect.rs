@@ -12,19 +12,19 @@ use http::{HeaderMap, StatusCode};
 use mscp_log_core::access::Visible;
 use utoipa::OpenApi;
 
-use super::App;
 use super::access::Caller;
 use super::body::method_not_allowed;
 use super::problem::{Kind, Problem};
 use super::push::body_problem;
 use crate::ingest::body::media_type;
-use crate::ingest::collect::{CollectError, Collected};
+use crate::ingest::collect::{Collect, CollectError, Collected};
 
 /// The endpoint, by its path below the base.
-pub fn routes() -> Router<Arc<App>> {
+pub fn routes(takes: Arc<Collect>) -> Router {
     Router::new()
         .route("/{region}/collect", post(collect))
         .method_not_allowed_fallback(method_not_allowed)
+        .with_state(takes)
 }
 
 #[derive(OpenApi)]
@@ -45,13 +45,13 @@ pub(super) struct Document;
     (status = 503, response = super::openapi::Problem),
 ))]
 async fn collect(
-    State(app): State<Arc<App>>,
+    State(takes): State<Arc<Collect>>,
     Extension(caller): Extension<Caller>,
     Path(region): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if region != app.collect.region() {
+    if region != takes.region() {
         let detail = format!("this node takes no records for region {region:?}");
         return Err(Problem::not_found(detail));
     }
@@ -62,13 +62,13 @@ async fn collect(
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
     }
-    let received = app.collect.bodies().receive(&headers, body).await;
+    let received = takes.bodies().receive(&headers, body).await;
     let received = received.map_err(body_problem)?;
     let visible = match caller.visible {
         Visible::All => None,
         Visible::Restricted(restrictions) => Some(restrictions),
     };
-    let accepted = app.collect.take(received, visible).await.map_err(problem)?;
+    let accepted = takes.take(received, visible).await.map_err(problem)?;
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
 }
 

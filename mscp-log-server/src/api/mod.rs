@@ -35,8 +35,17 @@ use cors::Cors;
 use health::Health;
 use problem::{Kind, Problem};
 
-/// The components that handlers call, apart from the [`Door`], which each
-/// request brings along.
+/// What a node serves behind its door, by its roles.
+#[derive(Clone, Debug, Default)]
+pub struct Rooms {
+    /// Of the role `api`: tokens, pushes, searches, administration.
+    pub api: Option<Arc<App>>,
+    /// Of the role `parser`: what agents send.
+    pub parser: Option<Arc<Collect>>,
+}
+
+/// The components that handlers of the role `api` call, apart from the
+/// [`Door`], which each request brings along.
 #[derive(Debug)]
 pub struct App {
     /// The regions that this node serves, by name.
@@ -45,15 +54,13 @@ pub struct App {
     pub backups: Arc<Backups>,
     /// What their stores refused.
     pub letters: BTreeMap<String, Arc<DeadLetters>>,
-    /// Takes what agents collect.
-    pub collect: Arc<Collect>,
     /// The ways in.
     pub ways: push::Ways,
 }
 
 /// The whole API behind its door, and behind what answers browsers before it.
-pub fn router(app: Arc<App>, door: Arc<Door>, health: Arc<Health>, cors: Cors) -> Router {
-    let inside = rooms(app, door.base(), health);
+pub fn router(rooms: Rooms, door: Arc<Door>, health: Arc<Health>, cors: Cors) -> Router {
+    let inside = inside(rooms, door.base(), health);
     cors.guard(door.guard(inside))
 }
 
@@ -66,25 +73,31 @@ pub fn health_alone(health: Arc<Health>) -> Router {
 }
 
 /// Everything that has a path.
-fn rooms(app: Arc<App>, base: &Base, health: Arc<Health>) -> Router {
-    let ways = app.ways.clone();
-    let below_base: Router<Arc<App>> = Router::new()
-        .merge(auth::routes())
-        .merge(admin::routes())
-        .merge(backup::routes())
-        .merge(push::routes(ways.clone()))
-        .merge(collect::routes())
-        .merge(dead_letters::routes())
-        .merge(query::routes())
-        .merge(openapi::routes(base, ways.otlp));
-    let below_base = below_base.with_state(app);
-    let inside = match base.prefix() {
+fn inside(rooms: Rooms, base: &Base, health: Arc<Health>) -> Router {
+    let mut below_base = Router::new();
+    let mut inside = health::routes(health);
+    if let Some(collect) = rooms.parser {
+        below_base = below_base.merge(collect::routes(collect));
+    }
+    if let Some(app) = rooms.api {
+        let ways = app.ways.clone();
+        let of_app: Router<Arc<App>> = Router::new()
+            .merge(auth::routes())
+            .merge(admin::routes())
+            .merge(backup::routes())
+            .merge(push::routes(ways.clone()))
+            .merge(dead_letters::routes())
+            .merge(query::routes())
+            .merge(openapi::routes(base, ways.otlp));
+        below_base = below_base.merge(of_app.with_state(app));
+        inside = inside.merge(push::grpc_routes(ways));
+    }
+    let below_base = match base.prefix() {
         "" => below_base,
         prefix => Router::new().nest(prefix, below_base),
     };
     inside
-        .merge(health::routes(health))
-        .merge(push::grpc_routes(ways))
+        .merge(below_base)
         .fallback(nothing_here)
         .layer(CatchPanicLayer::custom(fault))
 }

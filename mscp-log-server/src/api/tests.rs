@@ -28,9 +28,7 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
         none,
         BTreeMap::new(),
     );
-    let collect = Collect::open(&Config::default(), Arc::new(Memory::default()));
     Arc::new(App {
-        collect: Arc::new(collect.unwrap()),
         backups: Arc::new(backups.unwrap()),
         regions: BTreeMap::new(),
         letters: BTreeMap::from([(region.to_owned(), letters)]),
@@ -42,6 +40,15 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
     })
 }
 
+/// What lies behind the door of a node with every role.
+pub(in crate::api) fn rooms_of(app: Arc<App>) -> Rooms {
+    let collect = Collect::open(&Config::default(), Arc::new(Memory::default()));
+    Rooms {
+        api: Some(app),
+        parser: collect.map(Arc::new),
+    }
+}
+
 pub(in crate::api) fn health() -> Arc<Health> {
     Arc::new(Health::new().unwrap())
 }
@@ -49,7 +56,12 @@ pub(in crate::api) fn health() -> Arc<Health> {
 /// A house with every room.
 pub(in crate::api) async fn house(settings: &[(&str, &str)]) -> House {
     let whole = |door: Arc<Door>, config: &Config| {
-        router(app(), door, health(), Cors::new(&config.http.cors_origins))
+        router(
+            rooms_of(app()),
+            door,
+            health(),
+            Cors::new(&config.http.cors_origins),
+        )
     };
     house_of(settings, whole).await
 }

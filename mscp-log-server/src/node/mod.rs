@@ -18,7 +18,7 @@ use crate::api::cors::Cors;
 use crate::api::health::{Check, Health};
 use crate::api::listen;
 use crate::api::push::Ways;
-use crate::api::{self, App};
+use crate::api::{self, App, Rooms};
 use crate::backup::Backups;
 use crate::buffer::dead_letters::{self, DeadLetters};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
@@ -154,7 +154,9 @@ impl Node {
             false => None,
         };
         if config.roles.has(Role::Agent) && config.collect.is_on() {
-            let local = aggregator.as_ref().map(|(app, _)| &app.collect);
+            let local = aggregator
+                .as_ref()
+                .and_then(|(rooms, _)| rooms.parser.as_ref());
             let agent = node.agent(&config.collect, local)?;
             health.note("collect", told(move || agent.trouble()));
         }
@@ -165,9 +167,9 @@ impl Node {
             node.listen("metrics", listener, routes, None, Duration::ZERO);
         }
         let service = match aggregator {
-            Some((app, door)) => {
+            Some((rooms, door)) => {
                 let cors = Cors::new(&config.http.cors_origins);
-                api::router(app, door, health, cors)
+                api::router(rooms, door, health, cors)
             }
             None => api::health_alone(health),
         };
@@ -181,7 +183,7 @@ impl Node {
         config: &Config,
         administrator: Administrator,
         health: &mut Health,
-    ) -> Result<(Arc<App>, Arc<Door>), NodeError> {
+    ) -> Result<(Rooms, Arc<Door>), NodeError> {
         let base = Base::new(&config.http.base, config.http.public_url.as_deref())
             .map_err(|error| setting_of(&error))?;
         let data = self.data.path();
@@ -278,14 +280,17 @@ impl Node {
             backups: Arc::new(backups),
             regions,
             letters,
-            collect: Arc::new(collect),
             ways: Ways {
                 push: Arc::new(push),
                 otlp: config.otlp.enabled,
                 version: config.elasticsearch.version,
             },
         };
-        Ok((Arc::new(app), Arc::new(door)))
+        let rooms = Rooms {
+            api: Some(Arc::new(app)),
+            parser: Some(Arc::new(collect)),
+        };
+        Ok((rooms, Arc::new(door)))
     }
 
     /// Start what reads the sources of this machine; its records go where

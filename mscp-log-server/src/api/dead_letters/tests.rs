@@ -6,7 +6,7 @@ use http::{HeaderMap, Request};
 use serde_json::Value;
 
 use super::super::access::tests::{House, house_of};
-use super::super::tests::{app_of, health};
+use super::super::tests::{app_of, health, rooms_of};
 use super::super::{cors::Cors, router};
 use super::*;
 use crate::buffer::dead_letters::Refused;
@@ -39,7 +39,7 @@ impl Post {
         let (push, buffer) = push_with(None);
         let app = app_of(push, "local", letters);
         let whole = |door: Arc<Door>, _: &crate::config::Config| {
-            router(app, door, health(), Cors::new(&[]))
+            router(rooms_of(app), door, health(), Cors::new(&[]))
         };
         let house = house_of(&[], whole).await;
         let all = json!([{"method": ["GET", "POST", "PUT", "DELETE"], "url": ["/**"]}]);
