@@ -8,6 +8,8 @@
 pub mod api;
 pub mod backup;
 pub mod buffer;
+#[cfg(test)]
+mod cases;
 pub mod cli;
 pub mod clock;
 pub mod collect;

@@ -36,6 +36,10 @@ pub struct Entry<'a> {
     /// `CONTAINER_PARTIAL_LAST`: it is the last part. Docker before 18.06
     /// marks no part as the last one; there it is the next one that is no part.
     pub last_part: bool,
+    /// `__TRUNCATED`: there was more of the message than is read. The agent
+    /// says so; journald has no such field, and names with two underscores
+    /// cannot be set by what writes to it.
+    pub truncated: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -57,6 +61,7 @@ impl<'a> Entry<'a> {
             priority: fields.priority.0,
             partial: fields.partial.0.as_deref() == Some("true"),
             last_part: fields.last_part.0.as_deref() == Some("true"),
+            truncated: fields.truncated.0.as_deref() == Some("true"),
         })
     }
 
@@ -74,6 +79,7 @@ impl<'a> Entry<'a> {
             ("CONTAINER_ID", self.container_id.as_deref()),
             ("CONTAINER_ID_FULL", self.container_id_full.as_deref()),
             ("PRIORITY", self.priority.as_deref()),
+            ("__TRUNCATED", self.truncated.then_some("true")),
             ("MESSAGE", self.message.as_deref()),
         ];
         let fields = fields.into_iter().filter(|(_, value)| value.is_some());
@@ -118,6 +124,7 @@ impl Entry<'_> {
             priority: of(&self.priority),
             partial: self.partial,
             last_part: self.last_part,
+            truncated: self.truncated,
         }
     }
 }
@@ -163,6 +170,8 @@ struct Fields<'a> {
     partial: Field<'a>,
     #[serde(rename = "CONTAINER_PARTIAL_LAST", borrow, default)]
     last_part: Field<'a>,
+    #[serde(rename = "__TRUNCATED", borrow, default)]
+    truncated: Field<'a>,
 }
 
 /// The first value of a field as text; bytes that are not UTF-8 become U+FFFD.

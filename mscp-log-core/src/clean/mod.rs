@@ -305,6 +305,7 @@ fn journal_entry<'a>(
     };
     let index = IndexName::new(stamp.beats, "journalbeat", &host);
     let mut document = stamped(event_id, message, index, seq, stamp);
+    tag_truncated(&mut document, entry.truncated);
     set_time(&mut document, entry.realtime_us, read_us, stamp);
     document.stream = stream.map(Cow::Borrowed);
     document.hostname = Some(host);
@@ -527,7 +528,10 @@ fn place_of_container<'a>(
 ) -> Result<(), DropReason> {
     let host = document.hostname.as_deref().unwrap_or_default();
     if is_component(&name) {
+        // The original has docker's short id here, `CONTAINER_ID`.
+        const SHORT_ID: usize = 12;
         let id = document.container_id.as_deref().unwrap_or_default();
+        let id = id.get(..SHORT_ID).unwrap_or(id);
         let whole = format!("{name}_{host}_{id}");
         document.pod = Some(Cow::Owned(format!("{name}-{host}")));
         document.podid = Some(Cow::Owned(host.to_owned()));
@@ -606,7 +610,8 @@ fn is_component(name: &str) -> bool {
         })
 }
 
-/// What the link to a container's log says, and where it leads.
+/// What the link to a container's log says, and where it leads. A file below
+/// `/var/log/pods` without a link is where one would lead.
 fn place_of_link(
     document: &mut Document<'_>,
     path: &str,

@@ -5,6 +5,8 @@
 //! journal file (which libsystemd maps into memory); `journalctl` is on every
 //! machine that has a journal, and one that crashes is started again.
 
+#[cfg(test)]
+mod cases;
 mod child;
 mod join;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mscp_log_core::applog::Volume;
 use mscp_log_core::clean::Labels;
-use mscp_log_core::clean::chunk::{self, Head, Pod};
+use mscp_log_core::clean::chunk::{self, FileKind, Head, Pod};
 use mscp_log_core::{applog, container};
 use uuid::Uuid;
 
@@ -71,7 +71,12 @@ impl Machine {
     }
 
     /// How a chunk of the lines of `file` begins.
-    pub(super) fn head_of_file<'h>(&'h self, read_us: i64, file: chunk::File<'h>) -> Head<'h> {
+    pub(super) fn head_of_file<'h>(&'h self, read_us: i64, mut file: chunk::File<'h>) -> Head<'h> {
+        if file.kind == FileKind::Container
+            && let Some(on_the_way) = way_to_docker(&file)
+        {
+            file.target = Some(on_the_way.into());
+        }
         let target = file.target.as_deref().unwrap_or(&file.path);
         let uid = applog::log_file(&file.path)
             .map(|found| found.pod_uid)
@@ -171,6 +176,18 @@ impl Machine {
     }
 }
 
+/// Docker's files lie in a folder of its own: the link leads there by way of
+/// `/var/log/pods`, which says whose it is.
+fn way_to_docker(file: &chunk::File<'_>) -> Option<String> {
+    let end = file.target.as_deref()?;
+    if container::pod_log(end).is_some() {
+        return None;
+    }
+    let first = fs::read_link(&*file.path).ok()?.into_os_string();
+    let first = first.into_string().ok()?;
+    container::pod_log(&first).is_some().then_some(first)
+}
+
 /// What the system calls this machine.
 #[must_use]
 pub fn name() -> Option<String> {
@@ -207,5 +224,36 @@ mod tests {
         assert_eq!((&*known.namespace, &*known.pod), ("shop", "web-0"));
         assert_eq!(known.appid.unwrap().to_string(), APP);
         assert_eq!(machine.pod("../../etc"), None);
+    }
+
+    #[test]
+    fn a_file_of_docker_is_of_the_pod_on_the_way_of_its_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let pods = folder.path().join("pods");
+        let of_pod = pods.join(format!("shop_web-0_{UID}/web"));
+        fs::create_dir_all(&of_pod).unwrap();
+        let (docker, link) = (
+            folder.path().join("0-json.log"),
+            folder.path().join("l.log"),
+        );
+        let between = of_pod.join("3.log");
+        std::os::unix::fs::symlink(&docker, &between).unwrap();
+        std::os::unix::fs::symlink(&between, &link).unwrap();
+        let config = config::Collect {
+            pods,
+            ..config::Config::default().collect
+        };
+        let machine = Machine::new("node1".to_owned(), &config);
+        let file = chunk::File {
+            kind: FileKind::Container,
+            path: link.to_str().unwrap().into(),
+            target: docker.to_str().map(Into::into),
+            device: 1,
+            inode: 2,
+            generation: 3,
+        };
+        let head = machine.head_of_file(1, file);
+        assert_eq!(head.file.unwrap().target.as_deref(), between.to_str());
+        assert_eq!(head.pods[UID].pod, "web-0");
     }
 }

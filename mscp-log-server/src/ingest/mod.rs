@@ -4,6 +4,8 @@
 pub mod beats;
 pub mod body;
 pub mod bulk;
+#[cfg(test)]
+mod cases;
 pub mod collect;
 pub mod otlp;
 pub mod push;

@@ -62,6 +62,11 @@ pub fn write(
                     realtime_timestamp: entry.realtime_us,
                 }),
                 stream: entry.stream(),
+                log: entry.truncated.then_some(Log {
+                    offset: None,
+                    flags: TRUNCATED,
+                    file: None,
+                }),
                 kubernetes: uid.and_then(|uid| service_of(uid, node)),
                 ..Out::new("journalbeat", message, head)
             }
@@ -258,11 +263,16 @@ struct PodAnnotations {
 
 #[derive(Serialize)]
 struct Log<'a> {
-    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     flags: &'static [&'static str],
-    file: File<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<File<'a>>,
 }
+
+/// What says that a line was longer than is read, as Filebeat does.
+const TRUNCATED: &[&str] = &["truncated"];
 
 #[derive(Serialize)]
 struct File<'a> {
@@ -278,15 +288,15 @@ struct File<'a> {
 impl<'a> Log<'a> {
     fn new(path: &'a str, target: Option<&'a str>, at: &Position<'_>, truncated: bool) -> Self {
         Self {
-            offset: at.offset,
-            flags: if truncated { &["truncated"] } else { &[] },
-            file: File {
+            offset: Some(at.offset),
+            flags: if truncated { TRUNCATED } else { &[] },
+            file: Some(File {
                 path,
                 target_path: target,
                 device_id: at.device.to_string(),
                 inode: at.inode.to_string(),
                 generation: at.generation.to_string(),
-            },
+            }),
         }
     }
 }
@@ -451,9 +461,10 @@ mod tests {
             proptest::option::of(time()),
             text("s=[0-9a-f]{8}"),
             text("[0-7]"),
+            text("true"),
         );
-        let entry = entry.prop_map(|(message, name, id, full, host, time, cursor, priority)| {
-            json!({"MESSAGE": message, "CONTAINER_NAME": name, "CONTAINER_ID": id,
+        let entry = entry.prop_map(|(message, name, id, full, host, time, cursor, priority, cut)| {
+            json!({"__TRUNCATED": cut, "MESSAGE": message, "CONTAINER_NAME": name, "CONTAINER_ID": id,
                 "CONTAINER_ID_FULL": full, "_HOSTNAME": host, "__CURSOR": cursor,
                 "__REALTIME_TIMESTAMP": time.map(|time| time.to_string()), "PRIORITY": priority})
         });

@@ -5,6 +5,8 @@
 //! and asks a file system; `disk` is the real one. One thread reads them all,
 //! each file a part at a time, so that a busy one leaves the others their turn.
 
+#[cfg(test)]
+mod cases;
 mod disk;
 mod follow;
 mod lines;

@@ -144,6 +144,7 @@ impl Join {
     fn end(&self, open: Open) -> Result<Record, serde_json::Error> {
         let mut entry = open.first;
         entry.message = Some(open.message.into());
+        entry.truncated = open.cut > 0;
         let json = entry.write()?;
         let mut record = self.record(&json, &entry)?;
         record.cut += open.cut;
@@ -159,6 +160,7 @@ impl Join {
             cut = message.len() - kept;
             let mut shorter = entry.borrowed();
             shorter.message = Some(message[..kept].into());
+            shorter.truncated = true;
             json = shorter.write()?;
         }
         Ok(Record {
@@ -248,12 +250,16 @@ mod tests {
             (messages(&records), records[0].cut),
             (vec!["éé".to_owned()], 2)
         );
+        assert!(Entry::parse(&records[0].json).unwrap().truncated);
         join.take(&entry(2, "a", "abc", &[PART])).unwrap();
         let records = join.take(&entry(3, "a", "defg", &[])).unwrap();
         assert_eq!(
             (messages(&records), records[0].cut),
             (vec!["abcde".to_owned()], 2)
         );
+        assert!(Entry::parse(&records[0].json).unwrap().truncated);
+        let records = join.take(&entry(4, "a", "abcde", &[])).unwrap();
+        assert!(!Entry::parse(&records[0].json).unwrap().truncated);
     }
 
     #[test]
