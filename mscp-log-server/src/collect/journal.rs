@@ -22,7 +22,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::keep::{Item, Place};
+use super::keep::{Item, Place, Positions};
+use super::losses::Losses;
 use super::machine::Machine;
 use crate::clock::now_us;
 use child::{Child, Read};
@@ -92,30 +93,25 @@ const PATIENCE: Patience = Patience {
 /// About how many bytes of entries make a chunk.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// How often it says how far it is, while nobody takes what is read.
+const TELL: Duration = Duration::from_secs(1);
+
 /// Longest that passed-over entries do not move the position.
 const MOVE: Duration = Duration::from_secs(5);
 
 /// Why the journal is not read, while it is not.
 pub type Trouble = Arc<ArcSwapOption<String>>;
 
-/// Read from behind `cursor` on until `stop`, or until nobody takes what is
-/// read.
+/// Read from `positions` on until `stop`, or until nobody takes what is read.
 pub async fn run(
     journal: Journal,
     machine: Arc<Machine>,
-    cursor: Option<String>,
+    positions: Positions,
     items: mpsc::Sender<Vec<Item>>,
     trouble: Trouble,
     stop: CancellationToken,
 ) {
-    let mut source = Source {
-        journal,
-        machine,
-        cursor,
-        items,
-        trouble,
-        patience: PATIENCE,
-    };
+    let mut source = Source::new(journal, machine, positions, items, trouble);
     tokio::select! {
         () = source.follow() => {}
         () = stop.cancelled() => {}
@@ -127,6 +123,11 @@ struct Source {
     machine: Arc<Machine>,
     /// Everything up to it was handed over.
     cursor: Option<String>,
+    /// The cursor behind which entries may be lost.
+    gone: Option<String>,
+    losses: Losses,
+    /// When there was nothing more to read.
+    caught_up: Instant,
     items: mpsc::Sender<Vec<Item>>,
     trouble: Trouble,
     patience: Patience,
@@ -158,6 +159,26 @@ impl Batch {
 }
 
 impl Source {
+    fn new(
+        journal: Journal,
+        machine: Arc<Machine>,
+        positions: Positions,
+        items: mpsc::Sender<Vec<Item>>,
+        trouble: Trouble,
+    ) -> Self {
+        Self {
+            journal,
+            machine,
+            cursor: positions.journal,
+            gone: None,
+            losses: positions.losses,
+            caught_up: Instant::now(),
+            items,
+            trouble,
+            patience: PATIENCE,
+        }
+    }
+
     async fn follow(&mut self) {
         let mut pause = self.patience.first_pause;
         loop {
@@ -173,6 +194,7 @@ impl Source {
             if begun.elapsed() > self.patience.longest_pause {
                 pause = self.patience.first_pause;
             }
+            behind(self.caught_up.elapsed());
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.patience.longest_pause);
         }
@@ -204,19 +226,23 @@ impl Source {
                     quiet_since = Instant::now();
                     self.take(&entry, &mut join, &mut batch);
                     if batch.bytes >= CHUNK_BYTES {
+                        self.say_how_far(&join);
                         self.send(&mut batch, &join).await?;
                     }
                     continue;
                 }
                 Ok(Read::TooLong(bytes)) => {
-                    lost("too_long", bytes);
+                    self.losses.add("journal", "too_long", 1, bytes as u64);
                     continue;
                 }
                 Ok(Read::End(reason)) => {
                     self.send(&mut batch, &join).await?;
                     return Ok(reason);
                 }
-                Err(_) => {}
+                Err(_) => {
+                    self.caught_up = Instant::now();
+                    behind(Duration::ZERO);
+                }
             }
             for record in join.overdue(self.patience.parts) {
                 self.add(record, &mut batch);
@@ -244,6 +270,7 @@ impl Source {
 
     /// The cursor behind which to begin; none is the oldest entry.
     async fn place_to_begin(&mut self) -> Result<Option<String>, String> {
+        self.gone = None;
         match &self.cursor {
             Some(cursor) => {
                 if child::has(&self.journal, cursor).await? {
@@ -254,6 +281,7 @@ impl Source {
                     %cursor,
                     "the entry that was read last is not in the journal any more; entries behind it may be lost, and it is read from its oldest one"
                 );
+                self.gone = Some(cursor.clone());
                 Ok(None)
             }
             None if self.journal.at_head => Ok(None),
@@ -262,7 +290,7 @@ impl Source {
     }
 
     /// An entry as `journalctl` writes it.
-    fn take(&self, json: &[u8], join: &mut Join, batch: &mut Batch) {
+    fn take(&mut self, json: &[u8], join: &mut Join, batch: &mut Batch) {
         match join.take(json) {
             Ok(records) => {
                 for record in records {
@@ -271,14 +299,32 @@ impl Source {
             }
             Err(error) => {
                 tracing::warn!(%error, "an entry of the journal cannot be read");
-                lost("malformed", json.len());
+                self.losses
+                    .add("journal", "malformed", 1, json.len() as u64);
             }
         }
         batch.cursor = join.last().cloned();
+        if let Some(next) = &batch.cursor
+            && let Some(gone) = self.gone.take()
+        {
+            // Nobody can know how many there were where entries were counted anew.
+            let between = entries_between(&gone, next).unwrap_or(1);
+            self.losses.add("journal", "gap", between, 0);
+        }
     }
 
-    fn add(&self, record: join::Record, batch: &mut Batch) {
-        lost("too_long", record.cut);
+    /// How old the entry is that was read last.
+    fn say_how_far(&self, join: &Join) {
+        if let Some(read_us) = join.last_us() {
+            let us = now_us().saturating_sub(read_us);
+            behind(Duration::from_micros(u64::try_from(us).unwrap_or_default()));
+        }
+    }
+
+    fn add(&mut self, record: join::Record, batch: &mut Batch) {
+        let cut = record.cut as u64;
+        self.losses
+            .add("journal", "too_long", u64::from(cut > 0), cut);
         if let Some(uid) = self
             .machine
             .pod_of(&record.container_name, record.host.as_deref())
@@ -325,21 +371,45 @@ impl Source {
                 }
             }
         };
-        self.hand_over(vec![item]).await?;
+        let mut items = self.losses.changed();
+        items.push(item);
+        self.hand_over(items).await?;
         self.cursor = Some(cursor);
         Ok(())
     }
 
     async fn hand_over(&self, items: Vec<Item>) -> Result<(), Unwanted> {
-        self.items.send(items).await.map_err(|_| Unwanted)
+        let room = loop {
+            match tokio::time::timeout(TELL, self.items.reserve()).await {
+                Ok(room) => break room.map_err(|_| Unwanted)?,
+                Err(_) => behind(self.caught_up.elapsed()),
+            }
+        };
+        room.send(items);
+        Ok(())
     }
 }
 
-fn lost(reason: &'static str, bytes: usize) {
-    if bytes > 0 {
-        metrics::counter!("mscp_log_collect_lost_bytes_total", "source" => "journal", "reason" => reason)
-            .increment(bytes as u64);
-    }
+fn behind(for_: Duration) {
+    metrics::gauge!("mscp_log_collect_behind_seconds", "source" => "journal")
+        .set(for_.as_secs_f64());
+}
+
+/// How many entries the journal had between these two, of containers or not,
+/// as far as their cursors tell: those of one sequence are numbered
+/// (systemd.journal-fields(7), `__SEQNUM`).
+fn entries_between(before: &str, after: &str) -> Option<u64> {
+    let part = |cursor: &str, name: &str| {
+        let mut parts = cursor.split(';').filter_map(|part| part.split_once('='));
+        let found = parts.find(|(key, _)| *key == name)?;
+        Some(found.1.to_owned())
+    };
+    let number = |cursor: &str| u64::from_str_radix(&part(cursor, "i")?, 16).ok();
+    let same = part(before, "s")? == part(after, "s")?;
+    let between = number(after)?
+        .checked_sub(number(before)?)?
+        .checked_sub(1)?;
+    same.then_some(between)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::files::{FilePosition, Key};
+use super::losses::{Loss, Losses};
 use crate::buffer::disk::DiskBuffer;
 use crate::buffer::{AppendError, Buffer};
 
@@ -35,6 +36,8 @@ pub enum Place {
     /// Every file that was there at this time, in microseconds since the
     /// epoch, is among the positions.
     Scanned(i64),
+    /// So much was lost.
+    Lost(Loss),
 }
 
 /// What a source hands over.
@@ -105,6 +108,8 @@ pub struct Positions {
     pub scanned_us: i64,
     /// The cursor of the journal.
     pub journal: Option<String>,
+    /// What was lost so far.
+    pub losses: Losses,
 }
 
 impl Positions {
@@ -125,6 +130,7 @@ impl Positions {
             }
             Place::Journal(cursor) => self.journal = Some(cursor),
             Place::Scanned(at_us) => self.scanned_us = at_us,
+            Place::Lost(loss) => self.losses.set(loss),
         }
     }
 
@@ -157,6 +163,8 @@ struct Kept {
     #[serde(default)]
     scanned_us: i64,
     journal: Option<String>,
+    #[serde(default)]
+    lost: Vec<Loss>,
     files: Vec<FilePosition>,
 }
 
@@ -224,6 +232,9 @@ pub fn recover(file: &Path, buffer: &DiskBuffer) -> Result<Positions, KeepError>
         }
         positions.scanned_us = kept.scanned_us;
         positions.journal = kept.journal;
+        for loss in kept.lost {
+            positions.losses.set(loss);
+        }
         let files = kept.files.into_iter();
         positions.files = files.map(|position| (position.key, position)).collect();
         below = kept.below;
@@ -245,6 +256,7 @@ fn save(file: &Path, positions: &Positions, below: u64) -> io::Result<()> {
         below,
         scanned_us: positions.scanned_us,
         journal: positions.journal.clone(),
+        lost: positions.losses.totals().cloned().collect(),
         files: positions.files.values().cloned().collect(),
     };
     let written = serde_json::to_vec(&kept)?;
@@ -338,6 +350,7 @@ impl Keeper {
         let mut changed = true;
         let mut saved_at = Instant::now();
         let mut wanted = true;
+        self.positions.losses.totals().for_each(Loss::tell);
         loop {
             let due = saved_at
                 + if wanted {
@@ -407,6 +420,9 @@ impl Keeper {
         metrics::gauge!("mscp_log_collect_paused").set(0.0);
         for item in &items {
             self.positions.apply(item);
+            if let Change::To(Place::Lost(loss)) = &item.change {
+                loss.tell();
+            }
         }
         true
     }
@@ -541,6 +557,24 @@ mod tests {
         assert_eq!(found.scanned_us, 77);
         assert_eq!(found.files.len(), 1);
         assert_eq!(*keeping.saved.borrow(), agent.buffer.end());
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_is_kept_with_the_positions_and_counted_on() {
+        let agent = Agent::open(tempfile::tempdir().unwrap(), DiskSettings::default());
+        for (stop, bytes) in [(true, 7), (false, 12), (false, 17)] {
+            let (keeper, _) = agent.keeper();
+            let mut losses = agent.found().losses;
+            losses.add("files", "truncated", 1, if bytes == 7 { 7 } else { 5 });
+            let mut items = losses.changed();
+            assert!(losses.changed().is_empty());
+            items.push(records(1, bytes));
+            handed(&agent, keeper, items, stop).await;
+            let found = agent.found();
+            let lost: Vec<_> = found.losses.totals().map(|loss| loss.bytes).collect();
+            assert_eq!(lost, [bytes]);
+        }
+        assert_eq!(agent.found().losses.totals().next().unwrap().times, 3);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 pub mod files;
 pub mod journal;
 pub mod keep;
+pub mod losses;
 pub mod lumberjack;
 pub mod machine;
 pub mod send;
@@ -139,8 +140,7 @@ pub fn start(
         let thread = files::start(
             files.clone(),
             Arc::clone(&machine),
-            positions.files.into_values().collect(),
-            positions.scanned_us,
+            &positions,
             sender.clone(),
             reading.clone(),
         );
@@ -156,7 +156,7 @@ pub fn start(
         tasks.spawn(journal::run(
             journal.clone(),
             machine,
-            positions.journal,
+            positions,
             sender.clone(),
             trouble,
             reading,

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use mscp_log_core::clean::chunk::{self, FileKind, Head};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 pub use disk::Pattern;
@@ -26,7 +27,8 @@ pub use follow::{FilePosition, Key};
 pub use lines::{Joining, TimeFormat};
 pub use reader::Reading;
 
-use super::keep::Item;
+use super::keep::{Item, Positions};
+use super::losses::Losses;
 use super::machine::Machine;
 use crate::clock::now_us;
 use disk::System;
@@ -66,6 +68,9 @@ const LEAST_BETWEEN_SCANS: Duration = Duration::from_millis(200);
 /// How often it says how far it is.
 const TELL: Duration = Duration::from_secs(1);
 
+/// How long the thread waits between two tries to hand over.
+const NO_ROOM: Duration = Duration::from_millis(2);
+
 /// How often folders that cannot be watched are looked through.
 const UNWATCHED: Duration = Duration::from_secs(1);
 
@@ -75,17 +80,15 @@ impl Heads for Arc<Machine> {
     }
 }
 
-/// Follow files from `positions` on (those of every file that was there
-/// at `scanned_us`), on a thread of its
-/// own, until `stop` or until nobody takes what is read.
+/// Follow files from `positions` on, on a thread of its own, until `stop` or
+/// until nobody takes what is read.
 ///
 /// # Errors
 /// When there is no thread.
 pub fn start(
     files: Files,
     machine: Arc<Machine>,
-    positions: Vec<FilePosition>,
-    scanned_us: i64,
+    positions: &Positions,
     items: mpsc::Sender<Vec<Item>>,
     stop: CancellationToken,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
@@ -96,7 +99,10 @@ pub fn start(
     };
     let readings = (files.container.clone(), files.file.clone());
     let system = System::new(files.patterns.clone());
-    let first = scanned_us == 0 && positions.is_empty();
+    let scanned_us = positions.scanned_us;
+    let first = scanned_us == 0 && positions.files.is_empty();
+    let losses = positions.losses.clone();
+    let positions = positions.files.values().cloned().collect();
     let reader = Reader::new(
         system,
         readings,
@@ -105,7 +111,7 @@ pub fn start(
         positions,
         scanned_us,
     );
-    let follow = move || run(reader, &files, first, &items, &stop);
+    let follow = move || run(reader, losses, &files, first, &items, &stop);
     std::thread::Builder::new()
         .name("log-files".to_owned())
         .spawn(follow)
@@ -113,6 +119,7 @@ pub fn start(
 
 fn run(
     mut reader: Reader<System>,
+    mut losses: Losses,
     files: &Files,
     first: bool,
     items: &mpsc::Sender<Vec<Item>>,
@@ -122,6 +129,12 @@ fn run(
     let mut next_scan = Instant::now();
     let mut least = Instant::now();
     let mut told: Option<Instant> = None;
+    let mut tell_at_times = |reader: &Reader<System>| {
+        if told.is_none_or(|told| told.elapsed() >= TELL) {
+            told = Some(Instant::now());
+            tell(reader, now_us());
+        }
+    };
     while !stop.is_cancelled() {
         let mut out = Vec::new();
         let changes = reader.disk().changes();
@@ -153,11 +166,11 @@ fn run(
             busy = reader.turn(read_us, &mut out);
             bytes += out[before..].iter().map(Item::bytes).sum::<usize>();
         }
-        if told.is_none_or(|told| told.elapsed() >= TELL) {
-            told = Some(Instant::now());
-            tell(&mut reader, read_us);
-        }
-        if !out.is_empty() && items.blocking_send(out).is_err() {
+        tell_at_times(&reader);
+        count(&mut reader, &mut losses);
+        out.splice(0..0, losses.changed());
+        let tell = || tell_at_times(&reader);
+        if !out.is_empty() && !hand_over(out, items, stop, tell) {
             return;
         }
         if !busy {
@@ -166,12 +179,14 @@ fn run(
     }
 }
 
-fn tell(reader: &mut Reader<System>, now_us: i64) {
-    for (kind, source) in [
-        (FileKind::Container, "containers"),
-        (FileKind::File, "files"),
-    ] {
-        tell_counts(source, reader.counts(kind));
+const SOURCES: [(FileKind, &str); 2] = [
+    (FileKind::Container, "containers"),
+    (FileKind::File, "files"),
+];
+
+/// How far it is.
+fn tell(reader: &Reader<System>, now_us: i64) {
+    for (kind, source) in SOURCES {
         let behind = reader.behind(kind, now_us);
         #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
         {
@@ -184,36 +199,55 @@ fn tell(reader: &mut Reader<System>, now_us: i64) {
     }
 }
 
-fn tell_counts(source: &'static str, counts: Counts) {
-    if counts == Counts::default() {
-        return;
-    }
-    metrics::counter!("mscp_log_collect_records_total", "source" => source)
-        .increment(counts.records);
-    metrics::counter!("mscp_log_collect_bytes_total", "source" => source).increment(counts.bytes);
-    for (reason, bytes) in [
-        ("truncated", counts.lost_truncated),
-        ("deleted", counts.lost_deleted),
-        ("too_long", counts.lost_too_long),
-    ] {
-        if bytes > 0 {
-            metrics::counter!("mscp_log_collect_lost_bytes_total", "source" => source, "reason" => reason)
-                .increment(bytes);
+/// Count what was read and what was lost since this was done last.
+fn count(reader: &mut Reader<System>, losses: &mut Losses) {
+    for (kind, source) in SOURCES {
+        let counts = reader.counts(kind);
+        if counts == Counts::default() {
+            continue;
+        }
+        metrics::counter!("mscp_log_collect_records_total", "source" => source)
+            .increment(counts.records);
+        metrics::counter!("mscp_log_collect_bytes_total", "source" => source)
+            .increment(counts.bytes);
+        for (reason, (times, bytes)) in [
+            ("truncated", counts.truncated),
+            ("deleted", counts.deleted),
+            ("too_long", counts.too_long),
+        ] {
+            losses.add(source, reason, times, bytes);
+        }
+        if counts.files_refused > 0 {
+            metrics::counter!("mscp_log_collect_files_refused_total", "source" => source)
+                .increment(counts.files_refused);
             tracing::warn!(
                 source,
-                reason,
-                bytes,
-                "lines were lost before they could be read"
+                "more log files than collect.files.max_files; some are not read"
             );
         }
     }
-    if counts.files_refused > 0 {
-        metrics::counter!("mscp_log_collect_files_refused_total", "source" => source)
-            .increment(counts.files_refused);
-        tracing::warn!(
-            source,
-            "more log files than collect.files.max_files; some are not read"
-        );
+}
+
+/// Hand over what was read, and say meanwhile how far it is; false when
+/// nobody takes it.
+fn hand_over(
+    mut out: Vec<Item>,
+    items: &mpsc::Sender<Vec<Item>>,
+    stop: &CancellationToken,
+    mut tell: impl FnMut(),
+) -> bool {
+    loop {
+        out = match items.try_send(out) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(out)) => out,
+            Err(TrySendError::Closed(_)) => return false,
+        };
+        if stop.is_cancelled() {
+            // What is not kept is read again.
+            return false;
+        }
+        tell();
+        std::thread::sleep(NO_ROOM);
     }
 }
 

@@ -94,12 +94,14 @@ pub(super) struct Limits {
 pub(super) struct Counts {
     pub(super) records: u64,
     pub(super) bytes: u64,
-    /// Bytes of lines that were truncated, or replaced, before they were read.
-    pub(super) lost_truncated: u64,
-    /// Bytes of files that were deleted before they were read to the end.
-    pub(super) lost_deleted: u64,
-    /// Bytes of records over the limit.
-    pub(super) lost_too_long: u64,
+    /// Files that were truncated, or replaced, and bytes that had been seen in
+    /// them and not read.
+    pub(super) truncated: (u64, u64),
+    /// Files that were deleted while they were not open, and bytes that had
+    /// been seen in them and not read.
+    pub(super) deleted: (u64, u64),
+    /// Records over the limit, and bytes over it.
+    pub(super) too_long: (u64, u64),
     /// Files that are not followed, because too many are.
     pub(super) files_refused: u64,
 }
@@ -116,6 +118,8 @@ struct Tracked<H> {
     queued: bool,
     /// When something was new about it, in microseconds since the epoch.
     changed_us: i64,
+    /// Since when it has what is not read, in microseconds since the epoch.
+    behind_us: Option<i64>,
     /// What a scan said last.
     modified_us: i64,
     /// How far the file was read, whole lines or not.
@@ -206,6 +210,7 @@ impl<D: Disk> Reader<D> {
                 used: 0,
                 queued: false,
                 changed_us: scanned_us,
+                behind_us: None,
                 modified_us: 0,
                 read_to: 0,
                 flushed: false,
@@ -257,7 +262,8 @@ impl<D: Disk> Reader<D> {
             behind.files += 1;
             if position.size > position.offset {
                 behind.bytes += position.size - position.offset;
-                behind.us = behind.us.max(now_us - tracked.changed_us);
+                let since = tracked.behind_us.unwrap_or(tracked.changed_us);
+                behind.us = behind.us.max(now_us - since);
             }
         }
         behind
@@ -469,6 +475,7 @@ impl<D: Disk> Reader<D> {
             used: self.looks,
             queued: false,
             changed_us: now_us,
+            behind_us: None,
             modified_us: found.stat.modified_us,
             read_to: 0,
             flushed: false,
@@ -552,8 +559,11 @@ impl<D: Disk> Reader<D> {
         let position = tracked.follow.position;
         let begins = [position.head, position.before];
         self.forgotten.push((position.path.clone(), begins));
-        self.counts[of(position.kind)].lost_deleted +=
-            position.size.saturating_sub(position.offset);
+        let lost = position.size.saturating_sub(position.offset);
+        let counts = &mut self.counts[of(position.kind)];
+        // What is open was read to its end; of others nobody can know.
+        counts.deleted.0 += u64::from(tracked.handle.is_none() || lost > 0);
+        counts.deleted.1 += lost;
         self.open -= usize::from(tracked.handle.is_some());
         out.push(Item::forget(key));
     }
@@ -562,6 +572,7 @@ impl<D: Disk> Reader<D> {
     pub(super) fn mark(&mut self, key: Key, now_us: i64) {
         if let Some(tracked) = self.files.get_mut(&key) {
             tracked.changed_us = now_us;
+            tracked.behind_us = tracked.behind_us.or(Some(now_us));
             tracked.flushed = false;
             self.queue(key);
         }
@@ -729,16 +740,26 @@ impl<D: Disk> Reader<D> {
             read_us: now_us,
             failed: None,
         };
-        let mut cut = 0;
-        let take = |line: super::lines::Line<'_>| records.add(&before, &line);
+        let (mut too_long, mut cut) = (0, 0);
+        let take = |line: super::lines::Line<'_>| {
+            too_long += u64::from(line.truncated);
+            records.add(&before, &line);
+        };
         let seen = tracked.follow.see(look, &reading.joining, take, &mut cut);
         if let Some(error) = records.failed {
             return Err(error.into());
         }
         let counts = &mut self.counts[of(tracked.follow.position.kind)];
-        counts.lost_too_long += cut;
+        counts.too_long.0 += too_long;
+        counts.too_long.1 += cut;
         tracked.flushed = quiet;
         let position = &tracked.follow.position;
+        if position.offset >= position.size {
+            tracked.behind_us = None;
+        } else if seen == Seen::Moved && tracked.read_to >= position.size {
+            // Everything before its last line was read.
+            tracked.behind_us = Some(now_us);
+        }
         if let Some(writer) = records.writer {
             counts.records += writer.records() as u64;
             let chunk = writer.end(&Place::File(position.clone()))?;
@@ -753,7 +774,8 @@ impl<D: Disk> Reader<D> {
         match seen {
             Seen::Moved => Ok(true),
             Seen::Truncated { lost } => {
-                counts.lost_truncated += lost;
+                counts.truncated.0 += 1;
+                counts.truncated.1 += lost;
                 Ok(true)
             }
             Seen::Nothing => {

@@ -12,17 +12,12 @@ async fn read(raw: &Value) -> Vec<Value> {
     let (_folder, machine) = machine();
     let (items, mut handed_over) = mpsc::channel(1);
     let max_bytes = raw["max_line_bytes"].as_u64().unwrap_or(1 << 20);
-    let mut source = Source {
-        journal: Journal {
-            max_bytes: usize::try_from(max_bytes).unwrap(),
-            ..Journal::of_this_machine()
-        },
-        machine,
-        cursor: None,
-        items,
-        trouble: Trouble::default(),
-        patience: PATIENCE,
+    let journal = Journal {
+        max_bytes: usize::try_from(max_bytes).unwrap(),
+        ..Journal::of_this_machine()
     };
+    let trouble = Trouble::default();
+    let mut source = Source::new(journal, machine, Positions::default(), items, trouble);
     let mut join = Join::new(source.journal.max_bytes);
     let mut batch = Batch::new();
     for entry in raw["entries"].as_array().unwrap() {
@@ -32,7 +27,7 @@ async fn read(raw: &Value) -> Vec<Value> {
         source.add(record, &mut batch);
     }
     assert!(source.send(&mut batch, &join).await.is_ok());
-    let chunk = handed_over.try_recv().unwrap().remove(0);
+    let chunk = handed_over.try_recv().unwrap().pop().unwrap();
     let chunk = chunk.chunk().unwrap();
     if crate::collect::keep::is_place(chunk) {
         return Vec::new();

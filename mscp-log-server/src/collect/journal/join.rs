@@ -35,6 +35,7 @@ pub(super) struct Join {
     max_bytes: usize,
     open: HashMap<String, Open>,
     last: Option<String>,
+    last_us: Option<i64>,
     begun: u64,
 }
 
@@ -44,6 +45,7 @@ impl Join {
             max_bytes,
             open: HashMap::new(),
             last: None,
+            last_us: None,
             begun: 0,
         }
     }
@@ -51,6 +53,11 @@ impl Join {
     /// The cursor of the entry that was taken last.
     pub(super) fn last(&self) -> Option<&String> {
         self.last.as_ref()
+    }
+
+    /// Its time, in microseconds since the epoch.
+    pub(super) fn last_us(&self) -> Option<i64> {
+        self.last_us
     }
 
     /// The cursor before the oldest line that is not whole.
@@ -68,6 +75,7 @@ impl Join {
             .as_deref()
             .map(str::to_owned)
             .or_else(|| before.clone());
+        self.last_us = entry.realtime_us.or(self.last_us);
         let named = entry
             .container_name
             .as_deref()

@@ -22,20 +22,21 @@ fn program(folder: &Path, script: &str) -> Source {
     let machine = Machine::new("node1".to_owned(), &Config::default().collect);
     let (items, _) = mpsc::channel(1);
     let moment = Duration::from_millis(20);
-    Source {
+    let mut source = Source::new(
         journal,
-        machine: Arc::new(machine),
-        cursor: None,
+        Arc::new(machine),
+        Positions::default(),
         items,
-        trouble: Trouble::default(),
-        patience: Patience {
-            more: moment,
-            parts: moment,
-            stall: moment,
-            first_pause: moment,
-            longest_pause: moment,
-        },
-    }
+        Trouble::default(),
+    );
+    source.patience = Patience {
+        more: moment,
+        parts: moment,
+        stall: moment,
+        first_pause: moment,
+        longest_pause: moment,
+    };
+    source
 }
 
 /// The messages of the first `count` entries that are handed over.
@@ -113,4 +114,17 @@ async fn the_last_words_of_a_child_that_ended_or_cannot_answer_are_told() {
     );
     let asked = "echo 'disk on fire' >&2; exit 1\n";
     assert_eq!(last_words(asked, Some("s=1")).await, "disk on fire");
+}
+
+#[test]
+fn entries_of_one_sequence_are_counted_by_their_cursors() {
+    assert_eq!(entries_between("s=a;i=ff;b=1", "s=a;i=103;b=2"), Some(3));
+    assert_eq!(entries_between("s=a;i=ff", "s=a;i=100"), Some(0));
+    for (before, after) in [
+        ("s=a;i=1", "s=b;i=9"),
+        ("s=a;i=9", "s=a;i=1"),
+        ("s=a", "s=a;i=1"),
+    ] {
+        assert_eq!(entries_between(before, after), None, "{before} {after}");
+    }
 }
