@@ -132,7 +132,7 @@ kill-test: setup ## push a million records while the node is killed (RECORDS, KI
 
 LINES_WRITTEN ?= 300000
 FAULTS ?= 30
-ledger-test: setup journal-remote ## collect 300,000 lines while agent, node and link are killed and cut (LINES_WRITTEN, FAULTS, SEED)
+ledger-test: setup clients journal-remote ## collect and send 300,000 lines while agent, node and links are killed and cut (LINES_WRITTEN, FAULTS, SEED)
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin ledger-test -- --lines $(LINES_WRITTEN) --faults $(FAULTS) --seed $(SEED)
 

@@ -1,6 +1,7 @@
-//! Write log files and a journal that an agent collects while it, the node
-//! and the link between them are killed and cut, and look for every line.
-//! Exits with 1 when one is missing or there twice.
+//! Write log files and a journal that an agent collects, and send as Beats and
+//! applications do, while the agent, the node and the links are killed and
+//! cut; look for every line. Exits with 1 when a promised one is missing, one
+//! is there twice, or one is lost and not counted.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -8,8 +9,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use mscp_log_tests::ledger::{self, Plan};
 
-/// Write log files and a journal that an agent collects while everything is
-/// killed and cut, and look for every line.
+/// Write log files and a journal that an agent collects, and send as Beats and
+/// applications do, while everything is killed and cut; look for every line.
 #[derive(Parser)]
 struct Arguments {
     /// Lines to write
@@ -38,16 +39,32 @@ async fn main() -> ExitCode {
     println!("{plan:?}");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let outcome = ledger::run(plan, folder.path()).await;
+    println!("written: {:?}", outcome.written);
+    println!("rotations: {:?}", outcome.rotations);
     println!(
-        "{} lines written ({} of them to a journal), {} rotations, faults: {:?}",
-        outcome.written, outcome.journal, outcome.rotations, outcome.faults
+        "faults: {:?}; Beats sent {} times again",
+        outcome.faults, outcome.sent_again
     );
-    println!("{} lines found", outcome.found);
+    println!(
+        "{} lines are promised, {} found, {} of them cut at the limit",
+        outcome.promised, outcome.found, outcome.cut
+    );
+    for (why, unpromised) in &outcome.unpromised {
+        println!(
+            "{why:?}: {} lines are not promised, {} of them are not there, of {} sources",
+            unpromised.lines,
+            unpromised.absent,
+            unpromised.sources.len()
+        );
+    }
+    println!("counted: {:#?}", outcome.counted);
     if outcome.is_good() {
-        println!("every line is there exactly once");
+        println!("every promised line is there exactly once, and every loss is counted");
         return ExitCode::SUCCESS;
     }
     println!("missing: {:?}", outcome.missing);
+    println!("not counted: {:?}", outcome.uncounted);
+    println!("given up by the SDK: {}", outcome.given_up);
     println!("repeated or never written: {:?}", outcome.repeated);
     ExitCode::FAILURE
 }

@@ -18,7 +18,8 @@ async fn every_line_is_found_once_though_agent_node_and_link_are_killed_and_cut(
         seed: 5,
     };
     let outcome = run(plan, folder.path()).await;
-    assert!(outcome.rotations > 0, "{outcome:?}");
+    assert!(outcome.rotations["rename"] > 0, "{outcome:?}");
+    assert!(outcome.cut > 0, "{outcome:?}");
     assert!(outcome.is_good(), "{outcome:?}");
 }
 

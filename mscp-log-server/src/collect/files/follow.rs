@@ -111,7 +111,8 @@ pub(super) enum Seen {
     /// All that can be taken now was taken.
     Nothing,
     /// The file was truncated or replaced; so many bytes had been there and
-    /// were not read. It is read from its beginning.
+    /// were not read. Where something of it had been read, that is gone too,
+    /// and it is read from its beginning.
     Truncated { lost: u64 },
 }
 
@@ -162,8 +163,15 @@ impl Follow {
             self.restart(look.size);
             return Seen::Truncated { lost };
         }
-        self.position.size = self.position.size.max(look.size);
         let fresh = &look.data[known..];
+        let shorter = look.size.max(self.position.offset);
+        if fresh.is_empty() && shorter < self.position.size {
+            // It was cut behind what was read of it.
+            let lost = self.position.size - shorter;
+            self.position.size = shorter;
+            return Seen::Truncated { lost };
+        }
+        self.position.size = self.position.size.max(look.size);
         let full = fresh.len() >= self.want;
         let taken = if self.position.skipping {
             self.skip(fresh, cut)
@@ -259,4 +267,42 @@ pub(super) fn print(bytes: &[u8]) -> u64 {
         .iter()
         .take(8)
         .fold(0, |all, byte| all << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_behind_what_was_read_is_told_and_what_comes_then_is_read() {
+        let joining = Joining {
+            container: false,
+            start: None,
+            max_bytes: 100,
+        };
+        for read in ["", "read\n"] {
+            let position = serde_json::json!({
+                "device": 1, "inode": 2, "kind": "file", "path": "/a.log", "generation": 7,
+                "id": {"device": 1, "inode": 2}, "offset": read.len(), "size": 50,
+                "print": print(read.as_bytes()),
+            });
+            let mut follow = Follow::new(serde_json::from_value(position).unwrap());
+            let mut see = |content: &str| {
+                let look = Look {
+                    data: content.as_bytes(),
+                    size: content.len() as u64,
+                    idle: false,
+                    last: false,
+                };
+                let mut lines = 0;
+                let seen = follow.see(look, &joining, |_| lines += 1, &mut 0);
+                (seen, lines)
+            };
+            let lost = 50 - read.len() as u64;
+            assert_eq!(see(read), (Seen::Truncated { lost }, 0));
+            assert_eq!(see(read), (Seen::Nothing, 0));
+            assert_eq!(see(&format!("{read}next\n")), (Seen::Moved, 1));
+        }
+    }
 }
