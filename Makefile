@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 
-.PHONY: help run test test-engines engines java clients journal-remote check bench bench-buffer bench-store bench-collect bench-ship kill-test ledger-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship kill-test ledger-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -114,9 +114,20 @@ bench-store: setup ## measure the store beside Elasticsearch and OpenSearch (LIN
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-store -- --records $(RECORDS) --days $(DAYS) $(if $(LINES),--lines $(LINES)) $(if $(CHART),--chart $(CHART))
 
-bench-collect: setup ## measure tailing files beside rsyslog and syslog-ng, whichever is installed
+bench-collect: setup clients journal-remote peers ## measure collecting beside rsyslog and syslog-ng; says which it found
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-collect
+
+# Installed, each of them would remove the other; so they are unpacked only.
+PEER_LIBRARIES := libestr0 libfastjson4 liblognorm5 libcap2 libglib2.0-0 libivykis0 libjson-c5 libnet1 libwrap0
+peers: ## unpack rsyslog and syslog-ng for bench-collect (Debian)
+	@if [ ! -x target/peers/usr/sbin/rsyslogd ] && command -v apt-get >/dev/null; then \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PEER_LIBRARIES); \
+		else echo "peers may need: sudo apt-get install -y $(PEER_LIBRARIES)"; fi; \
+		mkdir -p target/peers; cd target/peers; \
+		apt-get download -qq rsyslog syslog-ng-core; \
+		for package in *.deb; do dpkg -x $$package .; rm $$package; done; \
+	fi
 
 bench-ship: setup ## measure the CPU of shipping beside Elasticsearch's
 	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-8.19.0

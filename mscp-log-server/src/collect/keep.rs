@@ -314,7 +314,7 @@ pub struct Keeper {
 }
 
 /// About how many bytes of chunks are appended together.
-const APPEND_BYTES: usize = 8 << 20;
+const APPEND_BYTES: usize = 4 << 20;
 
 impl Keeper {
     /// A keeper that goes on at `positions`, which are those of everything in

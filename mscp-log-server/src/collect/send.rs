@@ -95,7 +95,7 @@ fn connection(gateway: &Gateway) -> Result<Client, String> {
 }
 
 /// About how many bytes of chunks are sent together.
-const SEND_BYTES: usize = 4 << 20;
+const SEND_BYTES: usize = 2 << 20;
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);

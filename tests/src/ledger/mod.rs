@@ -139,7 +139,22 @@ impl Scene {
         };
         scene.lead();
         scene.start_agent().await;
+        scene.first_look().await;
         scene
+    }
+
+    /// Wait until the agent has looked through the folders: what was renamed
+    /// before that is not promised.
+    async fn first_look(&self) {
+        let url = format!("http://{}/metrics", self.metrics);
+        let files = self.logs.iter().filter(|log| log.kind == Kind::File);
+        let seen = format!(
+            "mscp_log_collect_files{{source=\"files\"}} {}",
+            files.count()
+        );
+        while !metrics(&url, "").await.lines().any(|line| line == seen) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The links lead to the node.

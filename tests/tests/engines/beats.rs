@@ -1,6 +1,6 @@
 //! Trials of the listener for Beats with clients that are not ours: go-lumber,
-//! which is what Beats themselves send with, and pylogbeat. `make clients`
-//! installs them.
+//! which is what Beats themselves send with, pylogbeat, and lumberjack-protocol,
+//! which speaks version 1. `make clients` installs them.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ enum Client {
         compression: u32,
     },
     Python,
+    /// lumberjack-protocol: version 1, over TLS only.
+    JavaScript,
 }
 
 /// Who a client trusts, and what it shows.
@@ -42,13 +44,19 @@ impl Client {
         match self {
             Self::Go { .. } => installed.join("go/send"),
             Self::Python => installed.join("python/pylogbeat/bin/python"),
+            Self::JavaScript => {
+                installed.join("javascript/node_modules/lumberjack-protocol/lib/ClientSocket.js")
+            }
         }
     }
 
     /// Send `events`; what it said where not all were acknowledged.
     fn send(self, node: &Node, events: &[Value], tls: Option<&Tls<'_>>) -> Result<(), String> {
         let address = node.beats.unwrap();
-        let mut command = Command::new(self.program());
+        let mut command = match self {
+            Self::JavaScript => Command::new("node"),
+            _ => Command::new(self.program()),
+        };
         match self {
             Self::Go {
                 inflight,
@@ -73,6 +81,20 @@ impl Client {
                     command.args([&tls.identity.cert, &tls.identity.key]);
                 }
             }
+            Self::JavaScript => {
+                let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+                let tls = tls.ok_or("it speaks TLS only")?;
+                command.env("CLIENTS", tests.join("../target/clients/javascript"));
+                command.arg(tests.join("clients/javascript/forwarder.cjs"));
+                // It has one window frame for a connection, and no short window.
+                command.args([
+                    &address.ip().to_string(),
+                    &address.port().to_string(),
+                    "100",
+                ]);
+                command.arg(tls.ca);
+                command.args([&tls.identity.cert, &tls.identity.key]);
+            }
         }
         let mut child = command
             .stdin(Stdio::piped())
@@ -80,7 +102,10 @@ impl Client {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+        let lines: String = match self {
+            Self::JavaScript => events.iter().map(of_version_1).collect(),
+            _ => events.iter().map(|event| format!("{event}\n")).collect(),
+        };
         let mut input = child.stdin.take().unwrap();
         // A client that has failed does not read to the end.
         let _ = input.write_all(lines.as_bytes());
@@ -91,6 +116,15 @@ impl Client {
         }
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// An event as logstash-forwarder has it: text by names.
+fn of_version_1(event: &Value) -> String {
+    let event = json!({
+        "line": event["message"], "host": event["host"]["name"],
+        "file": event["log"]["file"]["path"], "offset": event["log"]["offset"].to_string(),
+    });
+    format!("{event}\n")
 }
 
 /// Trials on a node of their own, where the store is the embedded one.
@@ -107,6 +141,7 @@ pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
         ("go_lumber_pipelined", go(4, 3)),
         ("go_lumber_uncompressed", go(2, 0)),
         ("pylogbeat", Client::Python),
+        ("version_1", Client::JavaScript),
     ];
     let mut trials = Vec::new();
     for (name, client) in clients {
@@ -119,9 +154,11 @@ pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
             let name = format!("{prefix}_{what}");
             trials.push(Trial::test(name, move || run(client)));
         };
-        add("is_found_once_whenever_the_node_is_killed", killed);
         add("speaks_tls_with_a_certificate", encrypted);
-        add("waits_while_the_buffer_is_full", full);
+        if !matches!(client, Client::JavaScript) {
+            add("is_found_once_whenever_the_node_is_killed", killed);
+            add("waits_while_the_buffer_is_full", full);
+        }
     }
     trials
 }
