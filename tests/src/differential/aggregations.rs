@@ -168,6 +168,13 @@ fn terms(dice: &mut Dice, knows: Knows, below: &mut Map<String, Value>) -> Value
     let texts = !matches!(field.as_str(), "seq" | "@timestamp");
     dice.maybe(12, &mut body, "include", |dice| selection(dice, texts));
     dice.maybe(8, &mut body, "exclude", |dice| selection(dice, texts));
+    // OpenSearch takes no values beside an expression.
+    if !knows.elasticsearch
+        && body.get("include").is_some()
+        && let Some(body) = body.as_object_mut()
+    {
+        body.remove("exclude");
+    }
     dice.maybe(6, &mut body, "show_term_doc_count_error", |_| json!(true));
     dice.maybe(5, &mut body, "execution_hint", |dice| {
         json!(dice.pick(&["map", "global_ordinals"]))

@@ -253,9 +253,12 @@ fn leaf(dice: &mut Dice, knows: Knows) -> Value {
 
 fn field_or_pattern(dice: &mut Dice, knows: Knows) -> String {
     if dice.percent(15) {
-        return dice
-            .pick(&["n*", "log.*", "lo*", "log.*e", "no*thing"])
-            .to_owned();
+        let pattern = dice.pick(&["n*", "log.*", "lo*", "log.*e", "no*thing"]);
+        // OpenSearch knows no objects there.
+        return match pattern {
+            "log.*e" if !knows.elasticsearch => "log.*".to_owned(),
+            pattern => pattern.to_owned(),
+        };
     }
     field(dice, knows)
 }

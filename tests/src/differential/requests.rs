@@ -525,10 +525,17 @@ fn wrong(dice: &mut Dice, mut body: Value) -> Body {
     let places = places(&body);
     let place = &places[dice.below(places.len())];
     if let Some(value) = body.pointer_mut(place) {
-        // In a list of clauses an engine passes over what is no object.
+        // In a list of clauses an engine passes over what is no object, and in one
+        // of fields over what is null; in one of values it takes objects.
         let last = place.rsplit('/').next().unwrap_or_default();
-        let in_a_list = last.parse::<usize>().is_ok() && value.is_object();
-        match if in_a_list { 5 } else { dice.below(7) } {
+        let is_of_a_list = last.parse::<usize>().is_ok();
+        let in_a_list = is_of_a_list && value.is_object();
+        let kind = if in_a_list { 5 } else { dice.below(7) };
+        match if is_of_a_list && !in_a_list {
+            kind % 2
+        } else {
+            kind
+        } {
             0 => *value = json!(dice.between(-2, 100)),
             1 => *value = json!("wrong"),
             2 => *value = json!({}),

@@ -62,9 +62,32 @@ impl Shape {
     }
 
     pub(super) fn apply(self, body: &mut Value) {
-        let Some(hits) = body.get_mut("hits") else {
-            return;
-        };
+        if let Some(hits) = body.get_mut("hits") {
+            self.hits(hits);
+        }
+        if let Some(aggregations) = body.get_mut("aggregations") {
+            self.top_hits(aggregations);
+        }
+    }
+
+    /// The hits of `top_hits` below `value`, which have the same form.
+    fn top_hits(self, value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                for (name, below) in members {
+                    if name == "hits" && below["hits"].is_array() {
+                        self.hits(below);
+                    } else {
+                        self.top_hits(below);
+                    }
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.top_hits(value)),
+            _ => {}
+        }
+    }
+
+    fn hits(self, hits: &mut Value) {
         if self.total_as_number {
             // Where hits are not counted there is no number, which is -1.
             hits["total"] = match hits.get_mut("total") {

@@ -416,6 +416,8 @@ impl Key {
         // First in a descending order is the greatest.
         let missing = match (numeric, first == descending) {
             (true, true) => Raw::Number(i128::from(i64::MAX)),
+            // There are no nanoseconds before 1970.
+            (true, false) if nanos => Raw::Number(0),
             (true, false) => Raw::Number(i128::from(i64::MIN)),
             (false, true) => Raw::Greatest,
             (false, false) => Raw::Least,

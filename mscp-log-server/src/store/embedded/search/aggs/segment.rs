@@ -521,7 +521,11 @@ impl<'a> Collecting<'a> {
                     } else if let Some(missing) = plan.missing {
                         plan.place(missing, remembered.as_mut(), scratch);
                     }
-                    scratch.dedup();
+                    if scratch.len() > 1 {
+                        // Values are in the order in which they were written.
+                        scratch.sort_unstable();
+                        scratch.dedup();
+                    }
                     for key in scratch.iter() {
                         hand_on(doc, table.count(parent, *key, budget)?);
                     }
