@@ -24,6 +24,10 @@ use crate::record::{Annotation, AnnotationValue, Annotations, Document, Log, Rec
 
 /// A raw record, with what its source knows of it.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is passed on once, and a box would be an allocation for each"
+)]
 pub enum Raw<'a> {
     /// An entry of the journal, as `journalctl -o json` gives it.
     Journal {
