@@ -129,7 +129,7 @@ fn bucket(dice: &mut Dice, knows: Knows, below: &mut Map<String, Value>) -> Valu
         4 | 5 => date_histogram(dice, below),
         6 => histogram(dice),
         7 => range(dice, knows),
-        8 => date_range(dice),
+        8 => date_range(dice, knows),
         9 => json!({ "filter": query(dice, knows, 1) }),
         10 => filters(dice, knows),
         11 => json!({ "missing": { "field": bucket_field(dice, knows) } }),
@@ -294,7 +294,7 @@ fn range(dice: &mut Dice, knows: Knows) -> Value {
     json!({ "range": body })
 }
 
-fn date_range(dice: &mut Dice) -> Value {
+fn date_range(dice: &mut Dice, knows: Knows) -> Value {
     let ranges = dice.some(1, 3, |dice| {
         let mut range = json!({});
         dice.maybe(70, &mut range, "from", date_without_now);
@@ -306,7 +306,9 @@ fn date_range(dice: &mut Dice) -> Value {
     });
     let mut body = json!({ "field": dice.pick(&["@timestamp", "source_time"]), "ranges": ranges });
     dice.maybe(20, &mut body, "keyed", |_| json!(true));
-    dice.maybe(20, &mut body, "time_zone", |dice| json!(zone(dice)));
+    // Milliseconds are of the zone in OpenSearch.
+    let zones = if knows.elasticsearch { 20 } else { 0 };
+    dice.maybe(zones, &mut body, "time_zone", |dice| json!(zone(dice)));
     dice.maybe(20, &mut body, "format", |dice| {
         json!(dice.pick(&["yyyy-MM-dd", "yyyy-MM-dd||epoch_millis"]))
     });

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use mscp_log_core::field::{FieldType, type_of};
 use mscp_log_core::query::analyze::{lower_case, tokens};
 use mscp_log_core::query::ast::{Clause, Match, Query, QueryString, Scalar, Term};
 use mscp_log_core::query::lucene::{Node, Occur};
@@ -141,6 +142,27 @@ impl Gathering<'_> {
         self.marks.words.push(Arc::new(test));
     }
 
+    /// Words of a range of `field`, which has texts; each bound is said to be
+    /// within or not.
+    fn between(&mut self, field: &str, low: Option<(String, bool)>, high: Option<(String, bool)>) {
+        let has_texts = !matches!(
+            type_of(field),
+            None | Some(FieldType::Date | FieldType::Long)
+        );
+        if !has_texts || (low.is_none() && high.is_none()) {
+            return;
+        }
+        self.test(move |word| {
+            let above = |(bound, within): &(String, bool)| {
+                word > bound.as_str() || (*within && word == bound)
+            };
+            let below = |(bound, within): &(String, bool)| {
+                word < bound.as_str() || (*within && word == bound)
+            };
+            low.as_ref().is_none_or(above) && high.as_ref().is_none_or(below)
+        });
+    }
+
     fn query(&mut self, query: &Query) -> Result<(), EsError> {
         match &query.clause {
             Clause::Bool(clauses) => {
@@ -180,6 +202,17 @@ impl Gathering<'_> {
                 for value in values {
                     self.exactly(scalar_text(value), false);
                 }
+            }
+            Clause::Range(range) if self.asks(&range.field) => {
+                let bound = |within: &Option<Scalar>, without: &Option<Scalar>| {
+                    let given = |bound: &Option<Scalar>, is_within| match bound {
+                        None | Some(Scalar::Null) => None,
+                        Some(value) => Some((scalar_text(value), is_within)),
+                    };
+                    given(within, true).or(given(without, false))
+                };
+                let low = bound(&range.gte, &range.gt);
+                self.between(&range.field, low, bound(&range.lte, &range.lt));
             }
             Clause::Prefix(term) if self.asks(&term.field) => {
                 let text = scalar_text(&term.value);
@@ -289,6 +322,7 @@ impl Gathering<'_> {
             | Node::Prefix { field, .. }
             | Node::Wildcard { field, .. }
             | Node::Regexp { field, .. }
+            | Node::Range { field, .. }
             | Node::Fuzzy { field, .. } => field.as_deref(),
             Node::Bool(clauses) => {
                 for part in clauses.iter().filter(|part| part.occur != Occur::MustNot) {
@@ -297,16 +331,24 @@ impl Gathering<'_> {
                 return Ok(());
             }
             Node::Boost(inner, _) => return self.node(inner, text, by_default),
-            Node::Empty
-            | Node::All
-            | Node::Unreadable(_)
-            | Node::Exists { .. }
-            | Node::Range { .. } => return Ok(()),
+            Node::Empty | Node::All | Node::Unreadable(_) | Node::Exists { .. } => return Ok(()),
         };
         if !field.map_or(by_default, |field| self.asks(field)) {
             return Ok(());
         }
         match node {
+            Node::Range { low, high, .. } => {
+                let field = field.or(self.field).unwrap_or("message").to_owned();
+                let as_field = |bound: &Option<(String, bool)>| {
+                    let (text, within) = bound.as_ref()?;
+                    let text = match type_of(&field) {
+                        Some(FieldType::Text) => lower_case(text).into_owned(),
+                        _ => text.clone(),
+                    };
+                    Some((text, *within))
+                };
+                self.between(&field, as_field(low), as_field(high));
+            }
             Node::Word { text: word, .. } => {
                 let matching = Match {
                     query: Some(Scalar::String(word.clone())),
