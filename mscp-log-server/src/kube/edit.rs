@@ -110,7 +110,7 @@ impl Growth {
         let Some(list) = get(holder, self.key) else {
             if source.is_flow(holder) {
                 let member = format!("{}: [{}]", quoted(self.key), self.flow());
-                return source.into_flow(holder, &member);
+                return source.in_brackets(holder, &member);
             }
             let (first, _) = members.iter().next()?;
             let column = source.column(source.start(first))?;
@@ -123,7 +123,7 @@ impl Growth {
             return source.in_place_of_null(key, &format!(" [{}]", self.flow()));
         }
         if source.is_flow(list) {
-            return source.into_flow(list, &self.flow());
+            return source.in_brackets(list, &self.flow());
         }
         let first = source.start(list.data.as_sequence()?.first()?);
         let before = text[..first].trim_end_matches([' ', '\n', '\r']);
@@ -226,7 +226,7 @@ impl<'t> Source<'t> {
     }
 
     /// More at the end of a collection in brackets.
-    fn into_flow(&self, node: &Value, more: &str) -> Option<Edit> {
+    fn in_brackets(&self, node: &Value, more: &str) -> Option<Edit> {
         let inside = self.text[..self.close(node)].trim_end();
         let between = match inside.as_bytes().last()? {
             _ if inside.len() == self.start(node) + 1 => "",
