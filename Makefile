@@ -8,8 +8,10 @@ SHELL := /bin/bash
 
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
+# What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
+test test-engines check deny: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-engines engines java clients journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship kill-test ledger-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship kill-test ledger-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,7 +28,7 @@ setup:
 run: setup ## build the system and run it with sample data (mscp-log demo)
 	$(CARGO) run --release --locked -p mscp-log-server --bin mscp-log -- demo
 
-test: setup wasm ## everything that CI runs: format, lints, all tests, four real engines
+test: setup wasm ## everything that CI runs: format, lints, all tests, four real stores and Kafka
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) build --workspace --locked --bins --tests
@@ -35,10 +37,12 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, four real
 	@$(MAKE) --no-print-directory clients
 	@$(MAKE) --no-print-directory journal-remote
 	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
+	@$(MAKE) --no-print-directory postgres
+	tests/engines/postgres.sh $(CARGO) test --workspace --locked --lib -- identity::
 
 # Real engines decide whether the embedded store is right. They run where the
 # tests find a JDK; the newest two want JDK 21.
-USUAL_ENGINES := elasticsearch-6.1.3,elasticsearch-7.17.29,elasticsearch-8.19.0,opensearch-2.19.1
+USUAL_ENGINES := elasticsearch-6.1.3,elasticsearch-7.17.29,elasticsearch-8.19.0,opensearch-2.19.1,kafka-4.1.1
 export MSCP_LOG_ENGINES ?= $(CURDIR)/target/engines
 
 ENGINES ?=
@@ -51,6 +55,14 @@ java:
 		if ! command -v apt-get >/dev/null; then echo "a JDK (17 or newer) and Maven are missing; install them with your system's packages" >&2; exit 1; \
 		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jdk-headless maven; \
 		else echo "missing packages; run: sudo apt-get install -y openjdk-17-jdk-headless maven" >&2; exit 1; fi; \
+	fi
+
+# The tests of identity run once more on a server of their own.
+postgres:
+	@if ! ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1 && ! command -v pg_ctl >/dev/null; then \
+		if ! command -v apt-get >/dev/null; then echo "PostgreSQL is missing; install it with your system's packages" >&2; exit 1; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; \
+		else echo "missing packages; run: sudo apt-get install -y postgresql" >&2; exit 1; fi; \
 	fi
 
 # Clients as their users have them, each in a folder of its own.
@@ -80,7 +92,7 @@ clients: ## install the clients of Elasticsearch, OpenSearch and Logstash that t
 	fi
 	@mkdir -p target/clients/go; cd tests/clients/go && go build -buildvcs=false -o ../../../target/clients/go/ ./...
 
-test-engines: setup ## the suites of the store on every engine that this machine can run
+test-engines: setup ## the suites of store and buffer on every engine that this machine can run
 	@$(MAKE) --no-print-directory engines ENGINES=all
 	@$(MAKE) --no-print-directory clients
 	$(CARGO) build --workspace --locked --bins --tests

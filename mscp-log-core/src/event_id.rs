@@ -87,6 +87,15 @@ pub enum Origin<'a> {
         /// The line.
         message: &'a [u8],
     },
+    /// A message that others wrote into a topic of Kafka.
+    Kafka {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: u32,
+        /// Its number there.
+        offset: u64,
+    },
     /// Nothing tells a repetition: bytes from a random source, taken as they are.
     Random([u8; 16]),
 }
@@ -109,6 +118,7 @@ impl EventId {
             Origin::Item { .. } => Parts::new(b"mscp-log/item"),
             Origin::Beat { .. } => Parts::new(b"mscp-log/beat"),
             Origin::BeatFile { .. } => Parts::new(b"mscp-log/beatfile"),
+            Origin::Kafka { .. } => Parts::new(b"mscp-log/kafka"),
         };
         match *origin {
             Origin::Random(_) => {}
@@ -170,6 +180,15 @@ impl EventId {
                 parts.bytes(file.as_bytes());
                 parts.number(offset);
                 parts.bytes(message);
+            }
+            Origin::Kafka {
+                topic,
+                partition,
+                offset,
+            } => {
+                parts.bytes(topic.as_bytes());
+                parts.number(u64::from(partition));
+                parts.number(offset);
             }
         }
         parts.finish()
@@ -351,6 +370,14 @@ mod tests {
         }
     }
 
+    fn kafka(topic: &str, partition: u32, offset: u64) -> Origin<'_> {
+        Origin::Kafka {
+            topic,
+            partition,
+            offset,
+        }
+    }
+
     #[test]
     fn every_part_of_every_origin_counts() {
         let file = |host, device, inode, generation, fingerprint, offset| Origin::File {
@@ -437,6 +464,10 @@ mod tests {
                 offset: 0,
                 message: b"x",
             },
+            kafka("a", 0, 1),
+            kafka("b", 0, 1),
+            kafka("a", 1, 1),
+            kafka("a", 0, 2),
         ];
         let mut seen = HashMap::new();
         for origin in origins {

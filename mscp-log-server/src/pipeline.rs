@@ -5,17 +5,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::counter;
+#[cfg(feature = "kafka")]
+use mscp_log_core::clean::beat::Event;
 use mscp_log_core::clean::chunk::Chunk;
 use mscp_log_core::clean::{Cleaned, NoNode, Raw, Redaction, Stamp, clean};
+#[cfg(feature = "kafka")]
+use mscp_log_core::event_id::{EventId, Origin};
 use mscp_log_core::index::Beats;
 use mscp_log_core::record::{Document, Window};
 
+#[cfg(feature = "kafka")]
+use crate::buffer::kafka::Foreign;
 use crate::buffer::{AppendError, Buffer};
-use crate::config::{Clean, Region};
+#[cfg(feature = "kafka")]
+use crate::clock;
+use crate::config::{Clean, Config, Region};
 
 /// Cleans records of one region and hands them to its buffer.
 pub struct Pipeline {
     buffer: Arc<dyn Buffer>,
+    cleaner: Cleaner,
+}
+
+/// Cleans records of one region.
+pub struct Cleaner {
     region: String,
     zone: String,
     cluster: Option<String>,
@@ -27,8 +40,16 @@ pub struct Pipeline {
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pipeline")
-            .field("region", &self.region)
+            .field("region", &self.cleaner.region)
             .finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for Pipeline {
+    type Target = Cleaner;
+
+    fn deref(&self) -> &Cleaner {
+        &self.cleaner
     }
 }
 
@@ -43,14 +64,83 @@ impl Pipeline {
         settings: &Clean,
         max_past_us: i64,
     ) -> Self {
+        let cleaner = Cleaner::new(name.into(), region, settings, max_past_us);
+        Self { buffer, cleaner }
+    }
+
+    /// Append encoded documents; returns when they are durable.
+    ///
+    /// # Errors
+    /// When the buffer did not take them; then none is acknowledged.
+    pub async fn append(&self, documents: Vec<Bytes>) -> Result<(), AppendError> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        self.buffer.append(self.region(), documents).await
+    }
+}
+
+impl Cleaner {
+    fn new(region: String, of: &Region, settings: &Clean, max_past_us: i64) -> Self {
         Self {
-            buffer,
-            region: name.into(),
-            zone: region.zone.clone(),
-            cluster: Some(region.cluster.clone()).filter(|cluster| !cluster.is_empty()),
+            region,
+            zone: of.zone.clone(),
+            cluster: Some(of.cluster.clone()).filter(|cluster| !cluster.is_empty()),
             beats: settings.beats.clone(),
             redaction: settings.redact.clone(),
             max_past_us,
+        }
+    }
+
+    /// Of the region that `config` pushes to; `None` when there is no such
+    /// region, which a checked configuration does not have.
+    #[must_use]
+    pub fn open(config: &Config) -> Option<Self> {
+        let name = config.push.region.clone();
+        let region = config.regions.get(&name)?;
+        let max_past_us = i64::try_from(config.push.max_past.as_micros()).unwrap_or(i64::MAX);
+        Some(Self::new(name, region, &config.clean, max_past_us))
+    }
+
+    /// The document of what others wrote into the topic of the buffer, as
+    /// Logstash and Beats write it; `None` where it is not wanted. What is read
+    /// twice makes the same document twice: its identity is its place in its
+    /// file, where it names one, else its place in the topic, and what stands
+    /// for a missing time is when it came into the topic.
+    #[cfg(feature = "kafka")]
+    #[must_use]
+    pub fn foreign(&self, message: Foreign<'_>) -> Option<Bytes> {
+        let now_us = clock::now_us();
+        // A sender's clock must not be able to make indices at will.
+        let came_us = message
+            .time_us
+            .filter(|time_us| self.window(now_us).holds(*time_us))
+            .unwrap_or(now_us);
+        let event =
+            Event::parse(message.value).unwrap_or_else(|_| Event::unreadable(message.value));
+        let in_file = event.path.is_some() && event.offset.is_some();
+        let raw = Raw::Beat {
+            event,
+            read_us: came_us,
+            seq: message.offset,
+        };
+        match clean(raw, &self.stamp(came_us)) {
+            Cleaned::Keep(mut document) => {
+                if !in_file {
+                    document.event_id = EventId::of(&Origin::Kafka {
+                        topic: message.topic,
+                        partition: message.partition.unsigned_abs(),
+                        offset: message.offset.unsigned_abs(),
+                    });
+                }
+                let mut encoded = Vec::new();
+                document.encode(&mut encoded);
+                Some(encoded.into())
+            }
+            Cleaned::Drop(reason) => {
+                counter!("mscp_log_clean_dropped_total", "reason" => reason.as_str()).increment(1);
+                None
+            }
         }
     }
 
@@ -154,16 +244,5 @@ impl Pipeline {
         let mut encoded = Vec::new();
         document.encode(&mut encoded);
         Some(encoded.into())
-    }
-
-    /// Append encoded documents; returns when they are durable.
-    ///
-    /// # Errors
-    /// When the buffer did not take them; then none is acknowledged.
-    pub async fn append(&self, documents: Vec<Bytes>) -> Result<(), AppendError> {
-        if documents.is_empty() {
-            return Ok(());
-        }
-        self.buffer.append(&self.region, documents).await
     }
 }

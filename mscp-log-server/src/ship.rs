@@ -164,6 +164,11 @@ impl Shipping<'_> {
         pause.reset();
         metrics::counter!("mscp_log_ship_records_total").increment(batch.records.len() as u64);
         let taken = batch.position;
+        // What it was under an epoch that ended says nothing of this one.
+        let before = self.partitions.get(&taken.partition);
+        if before.is_some_and(|progress| progress.taken.epoch != taken.epoch) {
+            self.partitions.remove(&taken.partition);
+        }
         self.partitions
             .entry(taken.partition)
             .and_modify(|progress| progress.taken = taken)
@@ -181,12 +186,26 @@ impl Shipping<'_> {
             .mark_changed();
     }
 
+    /// A partition that went to another consumer is forgotten; whether all
+    /// did, the next read says.
     async fn commit(&mut self) -> Result<(), ConsumeError> {
-        for progress in self.partitions.values_mut() {
-            if let Some(position) = progress.due() {
-                self.consumer.commit(position).await?;
-                progress.committed = position.next;
+        let mut gone = Vec::new();
+        for (partition, progress) in &mut self.partitions {
+            let Some(position) = progress.due() else {
+                continue;
+            };
+            match self.consumer.commit(position).await {
+                Ok(()) => progress.committed = position.next,
+                Err(error @ ConsumeError::Stale { .. }) => {
+                    tracing::info!(%error, "another consumer has it");
+                    metrics::counter!("mscp_log_ship_stale_commits_total").increment(1);
+                    gone.push(*partition);
+                }
+                Err(error) => return Err(error),
             }
+        }
+        for partition in gone {
+            self.partitions.remove(&partition);
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ for name in "$@"; do
     elasticsearch-9.*) start=elasticsearch-8 release=21 ;;
     opensearch-2.*) start=opensearch release=17 ;;
     opensearch-3.*) start=opensearch release=21 ;;
+    # Its own jars have what starts it.
+    kafka-*) start= release=17 ;;
     *) echo "no engine is called $name" >&2; exit 1 ;;
   esac
   if [ "$release" -gt "$jdk_version" ]; then
@@ -38,7 +40,7 @@ for name in "$@"; do
   fi
   engine=$target/$name
   done=$engine/.complete
-  if [ "$done" -nt "$sources/$name/pom.xml" ] && [ "$done" -nt "$sources/start/$start/Start.java" ]; then
+  if [ "$done" -nt "$sources/$name/pom.xml" ] && { [ -z "$start" ] || [ "$done" -nt "$sources/start/$start/Start.java" ]; }; then
     continue
   fi
   echo "$name: fetching"
@@ -67,7 +69,9 @@ for name in "$@"; do
     mkdir -p "$engine/native"
     ln -s "$zstd" "$engine/native/libzstd.so"
   fi
-  "$jdk/bin/javac" --release "$release" -Xlint:-options -cp "$engine/lib/*" -d "$engine/start" \
-    "$sources/start/$start/Start.java"
+  if [ -n "$start" ]; then
+    "$jdk/bin/javac" --release "$release" -Xlint:-options -cp "$engine/lib/*" -d "$engine/start" \
+      "$sources/start/$start/Start.java"
+  fi
   touch "$done"
 done

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::buffer::Buffer;
 use crate::buffer::dead_letters::DeadLetters;
-use crate::buffer::disk::DiskBuffer;
 use crate::folder;
 use crate::identity::{DatabaseError, Identity};
 use crate::snapshot::Snapshot;
@@ -40,7 +40,7 @@ const VERSION_FILE: &str = "FORMAT";
 /// Makes backups of a node, and puts backups into it, one at a time.
 pub struct Backups {
     data: PathBuf,
-    buffer: Arc<DiskBuffer>,
+    buffer: Arc<dyn Buffer>,
     stores: BTreeMap<String, Arc<dyn Store>>,
     letters: BTreeMap<String, Arc<DeadLetters>>,
     one: Arc<Semaphore>,
@@ -109,7 +109,7 @@ impl Backups {
     /// When the file system refuses.
     pub fn new(
         data: PathBuf,
-        buffer: Arc<DiskBuffer>,
+        buffer: Arc<dyn Buffer>,
         stores: BTreeMap<String, Arc<dyn Store>>,
         letters: BTreeMap<String, Arc<DeadLetters>>,
     ) -> io::Result<Self> {
@@ -143,9 +143,13 @@ impl Backups {
                 .iter()
                 .map(|(region, letters)| (region, letters.hold()));
             let held: Vec<_> = held.collect();
-            buffer.snapshot(&mut snapshot, "buffer")?;
-            for (region, letters) in held {
-                letters.snapshot(&mut snapshot, format!("{LETTERS}/{region}"))?;
+            if !buffer.snapshot(&mut snapshot, "buffer")? {
+                without.push(
+                    "what waits in the buffer, and its dead letters: they are in Kafka".to_owned(),
+                );
+            }
+            for (region, held) in held {
+                held.snapshot(&mut snapshot, format!("{LETTERS}/{region}"))?;
             }
             for (region, store) in stores {
                 if !store.snapshot(&mut snapshot, &format!("store/{region}"))? {

@@ -3,13 +3,19 @@
 //! The trait has Kafka's shape: records lie in partitions, a consumer reads a
 //! partition under an epoch, and a commit under an epoch that is no longer the
 //! current one fails, because someone else reads there now. The disk buffer
-//! has one partition.
+//! has one partition; Kafka has as many as its topic.
 
 pub mod dead_letters;
 pub mod disk;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
+use std::io;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+use crate::snapshot::Snapshot;
 
 /// Where a consumer is: everything below `next` of `partition` was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,21 +87,23 @@ pub enum ConsumeError {
 /// How full a buffer is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// Bytes in use.
+    /// Bytes in use; 0 where that is the brokers' affair.
     pub bytes: u64,
-    /// Bytes allowed.
+    /// Bytes allowed; 0 where this node sets no limit.
     pub max_bytes: u64,
-    /// Records that no consumer has committed.
+    /// Records that no consumer has committed, of the partitions that this
+    /// process reads.
     pub backlog: u64,
 }
 
 /// Where records wait, durably, for the store.
 #[async_trait]
 pub trait Buffer: Send + Sync + 'static {
-    /// Take `records`, whole or not at all, and return when they are durable.
+    /// Take `records` and return when they are durable. The disk takes all or
+    /// none; where Kafka fails some may be there.
     ///
-    /// `key` is what Kafka partitions by: the host name. Callers that wait at
-    /// the same time share one fsync.
+    /// `key` is what Kafka partitions by where a record names neither its host
+    /// nor itself. Callers that wait at the same time share one fsync.
     async fn append(&self, key: &str, records: Vec<Bytes>) -> Result<(), AppendError>;
 
     /// Join the consumers. On the disk buffer the new one takes the partition
@@ -104,6 +112,24 @@ pub trait Buffer: Send + Sync + 'static {
 
     /// How full it is.
     fn usage(&self) -> Usage;
+
+    /// Why it takes no records now, if so.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Hold the files that it keeps in the data folder, below `prefix`; says
+    /// whether it keeps its records there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> io::Result<bool> {
+        let _elsewhere = (into, prefix);
+        Ok(false)
+    }
+
+    /// Take no more, and return when what was taken is answered. Blocks.
+    fn close(&self) {}
 }
 
 /// One reader of a buffer.
@@ -115,5 +141,7 @@ pub trait Consumer: Send {
     async fn read(&mut self, max_bytes: usize) -> Result<Batch, ConsumeError>;
 
     /// Everything below `position` is in the store: durably never read again.
+    /// Where it is stale, only that partition is lost; the next `read` says
+    /// whether the consumer is.
     async fn commit(&mut self, position: Position) -> Result<(), ConsumeError>;
 }

@@ -6,8 +6,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, output};
+#[cfg(feature = "kafka")]
+use crate::buffer::kafka::{self, KafkaBuffer};
 use crate::collect::lumberjack;
 use crate::collect::send::Remote;
+#[cfg(feature = "kafka")]
+use crate::config::BufferKind;
 use crate::config::{Config, ConfigError, Output, Role, StoreKind};
 use crate::store::elastic::ElasticStore;
 use crate::tls;
@@ -17,7 +21,8 @@ use crate::tls;
 #[command(after_help = "\
 Reads the file and every MSCP_LOG_ variable as `serve` does, and says everything that is wrong at
 once, each with its key. Then, unless --offline, it tries what the configuration names: the data
-folder, the address, certificates and keys, every node of a cluster that keeps records.
+folder, the address, certificates and keys, every node of a cluster that keeps records, the brokers
+and topics of a buffer in Kafka.
 
   mscp-log check --config /etc/mscp-log.toml
   mscp-log check --offline")]
@@ -81,6 +86,7 @@ impl Check {
                     let mut errors = reach(&config);
                     if config.roles.aggregate() {
                         errors.extend(reach_clusters(&config).await);
+                        errors.extend(reach_brokers(&config).await);
                     }
                     if config.roles.has(Role::Agent) {
                         errors.extend(reach_sources(&config).await);
@@ -185,6 +191,24 @@ async fn reach_clusters(config: &Config) -> Vec<ConfigError> {
         }
     }
     errors
+}
+
+/// What stands in the way of a buffer in Kafka.
+async fn reach_brokers(config: &Config) -> Vec<ConfigError> {
+    #[cfg(feature = "kafka")]
+    if let BufferKind::Kafka(kafka) = &config.buffer.kind {
+        let settings = kafka::Settings::new((**kafka).clone(), &config.push.region);
+        let faults = KafkaBuffer::reach(&settings).await.err();
+        let faults = faults.into_iter().flatten();
+        return faults
+            .map(|reason| ConfigError {
+                key: "buffer.brokers".to_owned(),
+                reason,
+            })
+            .collect();
+    }
+    let _no_brokers = config;
+    Vec::new()
 }
 
 /// What stands in the way of the agent: the journal that cannot be read, the

@@ -17,6 +17,8 @@ pub(crate) enum Form {
     Size,
     /// A list of strings.
     List,
+    /// A table of strings, numbers and switches.
+    Table,
     /// A list of tables.
     Tables,
     /// A word, or a list of URLs.
@@ -33,6 +35,7 @@ impl Form {
             Self::Duration => "duration",
             Self::Size => "size",
             Self::List => "list of strings",
+            Self::Table => "table",
             Self::Tables => "list of tables",
             Self::WordOrUrls => "string or list of strings",
         }
@@ -154,7 +157,7 @@ pub(crate) const KEYS: &[Key] = &[
         "auth.database",
         Form::Text,
         None,
-        "URL of the database of accounts and keys (`sqlite:/path/identity.sqlite`). Without it: `identity.sqlite` in the data folder.",
+        "URL of the database of accounts and keys: a file (`sqlite:/path/identity.sqlite`), or PostgreSQL (`postgres://user:password@host/database?sslmode=verify-full`), which several nodes share. Without it: `identity.sqlite` in the data folder.",
     ),
     key(
         "auth.database_file",
@@ -394,7 +397,7 @@ pub(crate) const KEYS: &[Key] = &[
         "buffer.kind",
         Form::Text,
         Some(r#""disk""#),
-        "Where records are durable before the store has them. `disk`: in the data folder.",
+        "Where records are durable before the store has them. `disk`: in the data folder. `kafka`: in a topic of Kafka, for several nodes ([kafka.md](kafka.md)); the keys from `brokers` on are for it alone.",
     ),
     key(
         "buffer.max_bytes",
@@ -407,6 +410,110 @@ pub(crate) const KEYS: &[Key] = &[
         Form::Size,
         Some(r#""64MiB""#),
         "Size at which the buffer begins a new file. 1 MiB to 1 GiB, and at most a quarter of `buffer.max_bytes`.",
+    ),
+    key(
+        "buffer.brokers",
+        Form::List,
+        Some("[]"),
+        "Brokers of Kafka, each `host:port`; the others are found through them.",
+    ),
+    key(
+        "buffer.topic",
+        Form::Text,
+        None,
+        "The topic. Without it: `mscp-log-` and the name of the region. Dead letters are in the topic with `-dead` behind this name.",
+    ),
+    key(
+        "buffer.group",
+        Form::Text,
+        None,
+        "The consumer group of the shippers. Without it: the name of the topic.",
+    ),
+    key(
+        "buffer.partitions",
+        Form::Number,
+        Some("12"),
+        "Partitions of a topic that the node makes; one that is there must have as many. No more shippers than partitions have work. 1 to 10,000.",
+    ),
+    key(
+        "buffer.replication",
+        Form::Number,
+        Some("3"),
+        "Brokers that keep each partition; a topic that is there must have as many. 1 to 100.",
+    ),
+    key(
+        "buffer.min_insync",
+        Form::Number,
+        Some("2"),
+        "Brokers that must have a record before it is acknowledged (`min.insync.replicas`); a topic that is there must want as many. At most `buffer.replication`.",
+    ),
+    key(
+        "buffer.create_topic",
+        Form::Switch,
+        Some("true"),
+        "Whether topics that are not there are made.",
+    ),
+    key(
+        "buffer.max_record_bytes",
+        Form::Size,
+        Some(r#""8MiB""#),
+        "Largest record of a topic that the node makes (`max.message.bytes`). A record that is larger than the topic takes is a dead letter. 64 KiB to 32 MiB.",
+    ),
+    key(
+        "buffer.timeout",
+        Form::Duration,
+        Some(r#""10s""#),
+        "How long brokers may take to acknowledge a record; then it is not acknowledged, and a push is answered 503. 1 s to 5 min.",
+    ),
+    key(
+        "buffer.drain",
+        Form::Duration,
+        Some(r#""10s""#),
+        "How long a shipper keeps partitions that go to another one, until the store has what was read of them. At most 4 min.",
+    ),
+    key(
+        "buffer.tls",
+        Form::Switch,
+        Some("false"),
+        "Whether the brokers are spoken to over TLS.",
+    ),
+    key(
+        "buffer.tls_ca_file",
+        Form::Text,
+        None,
+        "PEM file with the certificates that the brokers are verified by. Without it: those that the system trusts.",
+    ),
+    key(
+        "buffer.tls_cert",
+        Form::Text,
+        None,
+        "PEM file with the certificate that the brokers know this node by. Set it together with `buffer.tls_key`.",
+    ),
+    key(
+        "buffer.tls_key",
+        Form::Text,
+        None,
+        "PEM file with its private key.",
+    ),
+    key(
+        "buffer.sasl_mechanism",
+        Form::Text,
+        None,
+        "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. Set it together with user and password.",
+    ),
+    key("buffer.sasl_user", Form::Text, None, "The user."),
+    key("buffer.sasl_password", Form::Text, None, "The password."),
+    key(
+        "buffer.sasl_password_file",
+        Form::Text,
+        None,
+        "A file that holds it, read at the start.",
+    ),
+    key(
+        "buffer.librdkafka",
+        Form::Table,
+        None,
+        "Further settings of librdkafka, such as `{ \"session.timeout.ms\" = 10000, \"compression.type\" = \"zstd\" }`. Those that could break what the buffer promises are refused; [kafka.md](kafka.md) lists what is passed on.",
     ),
     key(
         "search.timeout",

@@ -6,6 +6,7 @@
 
 mod beats;
 mod collect;
+mod kafka;
 mod key;
 mod read;
 mod reference;
@@ -24,6 +25,7 @@ use toml::Value;
 
 pub use beats::Beats;
 pub use collect::{Collect, Gateway, Output};
+pub use kafka::{Kafka, PASSED_ON, Sasl, Tls};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
 pub use roles::{Role, Roles};
@@ -204,10 +206,12 @@ pub struct Push {
 }
 
 /// What the buffer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BufferKind {
     /// Files in the data folder.
     Disk,
+    /// A topic of Kafka.
+    Kafka(Box<Kafka>),
 }
 
 /// The buffer between taking in and shipping.
@@ -498,8 +502,12 @@ fn push(reader: &mut Reader, regions: &BTreeMap<String, Region>) -> Push {
 }
 
 fn buffer(reader: &mut Reader) -> Buffer {
+    let used = reader.read("buffer.kind", text(is_kafka));
     let buffer = Buffer {
-        kind: reader.read("buffer.kind", text(buffer_kind)),
+        kind: match kafka::read(reader, used) {
+            Some(kafka) => BufferKind::Kafka(Box::new(kafka)),
+            None => BufferKind::Disk,
+        },
         max_bytes: reader.read("buffer.max_bytes", size(16 * MIB, GIB << 20)),
         segment_bytes: reader.read("buffer.segment_bytes", size(MIB, GIB)),
     };
@@ -617,20 +625,31 @@ fn store(reader: &mut Reader, path: &impl Fn(&str) -> String) -> StoreKind {
     })
 }
 
-fn buffer_kind(text: &str) -> Result<BufferKind, String> {
+fn is_kafka(text: &str) -> Result<bool, String> {
     match text {
-        "disk" => Ok(BufferKind::Disk),
-        other => Err(format!("expected \"disk\", found \"{other}\"")),
+        "disk" => Ok(false),
+        "kafka" if cfg!(feature = "kafka") => Ok(true),
+        "kafka" => Err("this program was built without Kafka (cargo feature \"kafka\")".to_owned()),
+        other => Err(format!("expected \"disk\" or \"kafka\", found \"{other}\"")),
     }
 }
 
 /// The URL is a secret: the error does not repeat it.
 fn database_url(text: &str) -> Result<Secret, String> {
+    let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    if postgres && cfg!(feature = "postgres") {
+        return Ok(Secret::new(text));
+    }
+    if postgres {
+        return Err(
+            "this program was built without PostgreSQL (cargo feature \"postgres\")".to_owned(),
+        );
+    }
     // In memory each connection of the pool would have a database of its own.
     if text.starts_with("sqlite:") && !text.contains(":memory:") && !text.contains("mode=memory") {
         Ok(Secret::new(text))
     } else {
-        Err("expected the URL of a database file that begins with sqlite:".to_owned())
+        Err("expected the URL of a database: of a file, beginning with sqlite:, or of PostgreSQL, beginning with postgres://".to_owned())
     }
 }
 

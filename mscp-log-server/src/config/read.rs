@@ -123,11 +123,9 @@ impl Reader {
             Form::Number => text.parse().map(Value::Integer).ok(),
             Form::Text | Form::Duration | Form::Size => Some(Value::String(text.to_owned())),
             Form::List | Form::Tables | Form::WordOrUrls if text.trim_start().starts_with('[') => {
-                format!("x = {text}")
-                    .parse::<Table>()
-                    .ok()
-                    .and_then(|mut table| table.remove("x"))
+                toml_value(text)
             }
+            Form::Table if text.trim_start().starts_with('{') => toml_value(text),
             Form::WordOrUrls if !text.contains("://") => Some(Value::String(text.to_owned())),
             Form::List | Form::WordOrUrls => Some(Value::Array(
                 text.split(',')
@@ -136,7 +134,7 @@ impl Reader {
                     .map(|item| Value::String(item.to_owned()))
                     .collect(),
             )),
-            Form::Tables => None,
+            Form::Table | Form::Tables => None,
         };
         match value {
             Some(value) => {
@@ -151,6 +149,16 @@ impl Reader {
             }
             None => self.fault(variable, format!("expected a {}", key.form.name())),
         }
+    }
+
+    /// Whether a key is written and not read yet.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.values.contains_key(path)
+    }
+
+    /// Whether a key's value was found wrong already.
+    pub(super) fn has_fault(&self, path: &str) -> bool {
+        self.errors.iter().any(|error| error.key == path)
     }
 
     /// The names of the regions that are written.
@@ -199,6 +207,11 @@ impl Reader {
             }
         }
     }
+}
+
+fn toml_value(text: &str) -> Option<Value> {
+    let mut table = format!("x = {text}").parse::<Table>().ok()?;
+    table.remove("x")
 }
 
 /// A string that `parse` takes.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Config, ConfigError, Output, Role, StoreKind};
+use super::{BufferKind, Config, ConfigError, Output, Role, StoreKind};
 
 impl Config {
     /// What is allowed and yet unwise, for `check` and the start of a node, of
@@ -56,6 +56,20 @@ impl Config {
                 warn(
                     &format!("region.{name}.store"),
                     "the credential travels in the clear to nodes of http://",
+                );
+            }
+        }
+        if let BufferKind::Kafka(kafka) = &self.buffer.kind {
+            if kafka.sasl.is_some() && kafka.tls.is_none() {
+                warn(
+                    "buffer.tls",
+                    "not set: the records, and with PLAIN the password, travel in the clear to the brokers",
+                );
+            }
+            if kafka.min_insync < 2 {
+                warn(
+                    "buffer.min_insync",
+                    "1: a record is acknowledged when one broker has it, and is lost with that broker",
                 );
             }
         }

@@ -20,16 +20,20 @@ use crate::api::listen;
 use crate::api::push::Ways;
 use crate::api::{self, App, Rooms};
 use crate::backup::Backups;
+use crate::buffer::Buffer;
 use crate::buffer::dead_letters::{self, DeadLetters};
 use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
-use crate::buffer::{AppendError, Buffer};
+#[cfg(feature = "kafka")]
+use crate::buffer::kafka::{self, Foreign, KafkaBuffer};
 use crate::collect::{self, AgentError};
-use crate::config::{self, Config, Role, StoreKind};
+use crate::config::{self, BufferKind, Config, Role, StoreKind};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
 use crate::ingest::beats::{self, Beats};
 use crate::ingest::collect::Collect;
 use crate::ingest::push::Push;
+#[cfg(feature = "kafka")]
+use crate::pipeline::Cleaner;
 use crate::query::{Region, Sealing};
 use crate::ship::{self, HeldBack};
 use crate::store::Store;
@@ -49,6 +53,9 @@ pub enum NodeError {
     /// The buffer cannot be opened.
     #[error("buffer: {0}")]
     Buffer(#[from] OpenError),
+    /// Kafka cannot be the buffer.
+    #[error("buffer: {}", .0.join("; "))]
+    Kafka(Vec<String>),
     /// A region's store cannot be opened.
     #[error("store of region {region}: {reason}")]
     Store {
@@ -100,7 +107,7 @@ pub struct Node {
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
     /// Of the roles that keep records.
-    buffer: Option<Arc<DiskBuffer>>,
+    buffer: Option<Arc<dyn Buffer>>,
     stores: Vec<Arc<dyn Store>>,
     data: Folder,
 }
@@ -196,13 +203,15 @@ impl Node {
         .await?;
         self.first_administrator = opened.first_administrator;
         let identity = Arc::new(opened.identity);
-        let disk = Arc::new(open_buffer(&config.buffer, data)?);
-        let buffer = Arc::clone(&disk) as Arc<dyn Buffer>;
+        let (buffer, dead) = open_buffer(config, data).await?;
         let mut stores = BTreeMap::new();
         let mut letters = BTreeMap::new();
         let mut clusters = Vec::new();
         for (name, region) in &config.regions {
-            let refused = open_letters(name, data)?;
+            let refused = match &dead {
+                Some(letters) if *name == config.push.region => Arc::clone(letters),
+                _ => open_letters(name, data)?,
+            };
             let store: Arc<dyn Store> = match &region.store {
                 StoreKind::Embedded => {
                     open_embedded(config, name, region, data, Arc::clone(&refused))?
@@ -218,10 +227,7 @@ impl Node {
             stores.insert(name.clone(), store);
             letters.insert(name.clone(), refused);
         }
-        let no_region = || NodeError::Setting {
-            key: "push.region",
-            reason: format!("there is no region {:?}", config.push.region),
-        };
+        let no_region = || no_region(config);
         let target = stores.get(&config.push.region).ok_or_else(no_region)?;
 
         let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
@@ -248,7 +254,7 @@ impl Node {
             self.listeners.spawn(beats.run());
         }
 
-        observe(health, &disk, &identity, &letters);
+        observe(health, &buffer, &identity, &letters);
         let shipping = told(move || held.reason().map(|reason| (*reason).clone()));
         health.note("shipping", shipping);
         health.note("store", told(move || troubles(&clusters)));
@@ -266,7 +272,7 @@ impl Node {
         let regions = regions.collect();
         let backups = Backups::new(
             data.to_owned(),
-            Arc::clone(&disk),
+            Arc::clone(&buffer),
             stores.clone(),
             letters.clone(),
         );
@@ -274,7 +280,7 @@ impl Node {
             let path = data.to_owned();
             FolderError::Io { path, error }
         })?;
-        self.buffer = Some(disk);
+        self.buffer = Some(buffer);
         self.stores = stores.into_values().collect();
         let app = App {
             backups: Arc::new(backups),
@@ -397,7 +403,31 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Nod
         })
 }
 
-fn open_buffer(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, NodeError> {
+/// The buffer, and its dead letters where they lie beside its records.
+async fn open_buffer(
+    config: &Config,
+    data: &Path,
+) -> Result<(Arc<dyn Buffer>, Option<Arc<DeadLetters>>), NodeError> {
+    match &config.buffer.kind {
+        BufferKind::Disk => Ok((Arc::new(open_disk(&config.buffer, data)?), None)),
+        #[cfg(feature = "kafka")]
+        BufferKind::Kafka(kafka) => {
+            let cleaner = Cleaner::open(config).ok_or_else(|| no_region(config))?;
+            let clean = move |message: Foreign<'_>| cleaner.foreign(message);
+            let settings = kafka::Settings::new((**kafka).clone(), &config.push.region);
+            let buffer = KafkaBuffer::open(settings, Arc::new(clean)).await;
+            let buffer = Arc::new(buffer.map_err(NodeError::Kafka)?);
+            let letters = buffer.letters();
+            Ok((buffer, Some(letters)))
+        }
+        #[cfg(not(feature = "kafka"))]
+        BufferKind::Kafka(_) => Err(NodeError::Kafka(vec![
+            "this program was built without it".to_owned(),
+        ])),
+    }
+}
+
+fn open_disk(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, NodeError> {
     let settings = DiskSettings {
         max_bytes: settings.max_bytes,
         segment_bytes: settings.segment_bytes,
@@ -407,6 +437,13 @@ fn open_buffer(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, Nod
     let found = buffer.recovered();
     tracing::debug!(?found, "the buffer is open");
     Ok(buffer)
+}
+
+fn no_region(config: &Config) -> NodeError {
+    NodeError::Setting {
+        key: "push.region",
+        reason: format!("there is no region {:?}", config.push.region),
+    }
 }
 
 fn unusable(region: &str, reason: impl Into<String>) -> NodeError {
@@ -487,15 +524,12 @@ fn troubles(clusters: &[(String, Arc<ElasticStore>)]) -> Option<String> {
 /// Ask buffer and identity whether they work, and measure what they hold.
 fn observe(
     health: &mut Health,
-    buffer: &Arc<DiskBuffer>,
+    buffer: &Arc<dyn Buffer>,
     identity: &Arc<Identity>,
     letters: &BTreeMap<String, Arc<DeadLetters>>,
 ) {
     let checked = Arc::clone(buffer);
-    health.need(
-        "buffer",
-        Box::new(move || Box::pin(std::future::ready(takes_records(&checked)))),
-    );
+    health.need("buffer", told(move || checked.trouble()));
     let checked = Arc::clone(identity);
     health.need(
         "identity",
@@ -512,8 +546,10 @@ fn observe(
     )]
     health.measure(move || {
         let usage = measured.usage();
-        metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
-        metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
+        if usage.max_bytes > 0 {
+            metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
+            metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
+        }
         metrics::gauge!("mscp_log_buffer_backlog_records").set(usage.backlog as f64);
         for (region, letters) in &letters {
             let kept = letters.kept();
@@ -521,19 +557,4 @@ fn observe(
             metrics::gauge!("mscp_log_dead_letters", "region" => region).set(kept.letters as f64);
         }
     });
-}
-
-fn takes_records(buffer: &DiskBuffer) -> Result<(), String> {
-    if let Some(reason) = buffer.failure() {
-        return Err(AppendError::Failed(reason).to_string());
-    }
-    if buffer.disk_is_full() {
-        return Err(AppendError::DiskFull.to_string());
-    }
-    let usage = buffer.usage();
-    if usage.bytes >= usage.max_bytes {
-        let (used, limit) = (usage.bytes, usage.max_bytes);
-        return Err(AppendError::Full { used, limit }.to_string());
-    }
-    Ok(())
 }

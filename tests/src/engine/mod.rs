@@ -1,8 +1,9 @@
-//! Real engines as child processes: Elasticsearch and OpenSearch from their
-//! published jars, each with a temporary data folder and ports that the system
+//! Real engines as child processes: Elasticsearch, OpenSearch and Kafka from
+//! their published jars, each with a temporary data folder and ports that the system
 //! chose. `make engines` fetches the jars (`tests/engines/fetch.sh`).
 
 mod java;
+pub mod kafka;
 mod process;
 
 use std::path::PathBuf;
@@ -102,31 +103,37 @@ impl Spec {
     /// # Errors
     /// When its jars were not fetched, or no Java is new enough.
     pub fn available(&self) -> Result<(), Missing> {
-        java::at_least(self.jdk)?;
-        let complete = self.jars().join(".complete");
-        if complete.is_file() {
-            Ok(())
-        } else {
-            Err(Missing(format!(
-                "{} is not there: run make engines",
-                self.jars().display()
-            )))
-        }
+        available(self.name, self.jdk)
     }
 
-    /// Where its jars are: a folder of `MSCP_LOG_ENGINES`, or of
-    /// `target/engines` of this workspace.
     fn jars(&self) -> PathBuf {
-        let folder = std::env::var_os("MSCP_LOG_ENGINES").map_or_else(
-            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/engines")),
-            PathBuf::from,
-        );
-        folder.join(self.name)
+        jars(self.name)
     }
 }
 
-/// The engines of this run, as the environment variable `ENGINES` says: names
-/// with commas between, `all`, or nothing for the usual four.
+fn available(name: &str, jdk: u32) -> Result<(), Missing> {
+    java::at_least(jdk)?;
+    let jars = jars(name);
+    if jars.join(".complete").is_file() {
+        Ok(())
+    } else {
+        let jars = jars.display();
+        Err(Missing(format!("{jars} is not there: run make engines")))
+    }
+}
+
+/// Where the jars of an engine are: a folder of `MSCP_LOG_ENGINES`, or of
+/// `target/engines` of this workspace.
+fn jars(name: &str) -> PathBuf {
+    let folder = std::env::var_os("MSCP_LOG_ENGINES").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/engines")),
+        PathBuf::from,
+    );
+    folder.join(name)
+}
+
+/// The stores of this run, as the environment variable `ENGINES` says: names
+/// with commas between, `all`, or nothing for the usual ones.
 ///
 /// # Panics
 /// When it holds a name that is none.
@@ -138,7 +145,7 @@ pub fn selected() -> Vec<&'static Spec> {
         Ok(names) => names
             .split(',')
             .map(str::trim)
-            .filter(|name| !name.is_empty())
+            .filter(|name| !name.is_empty() && kafka::named(name).is_none())
             .map(Spec::named)
             .collect(),
     }

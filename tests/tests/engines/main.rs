@@ -1,5 +1,5 @@
-//! Suites that run against the embedded store and against real engines, one
-//! target at a time, each started once for all its trials. The environment
+//! Suites that run against the embedded store and against real engines, and
+//! those of the buffer against real brokers, one target at a time, each started once for all its trials. The environment
 //! variable `ENGINES` says which engines.
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![forbid(unsafe_code)]
@@ -8,6 +8,7 @@ mod beats;
 mod clients;
 mod conformance;
 mod differential;
+mod kafka;
 mod restriction;
 mod shipping;
 
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use mscp_log_tests::engine;
+use mscp_log_tests::engine::{self, Missing};
 use mscp_log_tests::target::Target;
 
 /// What a suite gives: its trials for one target.
@@ -36,28 +37,33 @@ fn main() -> ExitCode {
     // Scenarios of one target share its indices.
     arguments.test_threads = Some(1);
     let mut failed = false;
-    for target in targets() {
+    let stores = engine::selected().into_iter();
+    let stores = stores.filter(|spec| runs(spec.name, spec.available()));
+    for target in std::iter::once(Target::embedded()).chain(stores.map(Target::engine)) {
         let trials = SUITES
             .iter()
             .flat_map(|(_, suite)| suite(&target))
             .collect();
         failed |= libtest_mimic::run(&arguments, trials).has_failed();
     }
+    let brokers = engine::kafka::selected().into_iter();
+    for broker in brokers.filter(|spec| runs(spec.name, spec.available())) {
+        failed |= libtest_mimic::run(&arguments, kafka::trials(broker)).has_failed();
+    }
     ExitCode::from(u8::from(failed))
 }
 
-/// The embedded store and the engines of this run. An engine that this machine
-/// cannot run is named with the reason; it is a failure only where the run
-/// asked for it by its name.
-fn targets() -> Vec<Arc<Target>> {
+/// Whether an engine of this run runs. One that this machine cannot run is
+/// named with the reason; it is a failure only where the run asked for it by
+/// its name.
+fn runs(name: &str, available: Result<(), Missing>) -> bool {
     let asked = std::env::var("ENGINES").is_ok_and(|names| names != "all");
-    let mut targets = vec![Target::embedded()];
-    for spec in engine::selected() {
-        match spec.available() {
-            Ok(()) => targets.push(Target::engine(spec)),
-            Err(missing) if asked => panic!("{} cannot run: {}", spec.name, missing.0),
-            Err(missing) => eprintln!("{}: skipped, {}", spec.name, missing.0),
+    match available {
+        Ok(()) => true,
+        Err(missing) if asked => panic!("{name} cannot run: {}", missing.0),
+        Err(missing) => {
+            eprintln!("{name}: skipped, {}", missing.0);
+            false
         }
     }
-    targets
 }

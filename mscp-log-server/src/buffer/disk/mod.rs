@@ -35,6 +35,7 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use super::{AppendError, Buffer, ConsumeError, Consumer, Usage};
+use crate::snapshot::Snapshot;
 pub use check::{Damage, Report, verify};
 use files::{Files, System};
 use reader::DiskConsumer;
@@ -451,6 +452,26 @@ impl Buffer for DiskBuffer {
                 .map(|segment| segment.end.saturating_sub(segment.first.max(committed)))
                 .sum(),
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        if let Some(reason) = self.failure() {
+            return Some(AppendError::Failed(reason).to_string());
+        }
+        if self.disk_is_full() {
+            return Some(AppendError::DiskFull.to_string());
+        }
+        let usage = self.usage();
+        let (used, limit) = (usage.bytes, usage.max_bytes);
+        (used >= limit).then(|| AppendError::Full { used, limit }.to_string())
+    }
+
+    fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> io::Result<bool> {
+        self.hold_files(into, prefix).map(|()| true)
+    }
+
+    fn close(&self) {
+        Self::close(self);
     }
 }
 

@@ -14,7 +14,7 @@ impl DiskBuffer {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> io::Result<()> {
+    pub(super) fn hold_files(&self, into: &mut Snapshot, prefix: &str) -> io::Result<()> {
         let shared = &self.shared;
         // A commit deletes segments and replaces the position.
         let _no_commit = lock(&shared.commit);
