@@ -22,7 +22,7 @@ use crate::tls;
 Reads the file and every MSCP_LOG_ variable as `serve` does, and says everything that is wrong at
 once, each with its key. Then, unless --offline, it tries what the configuration names: the data
 folder, the address, certificates and keys, every node of a cluster that keeps records, the brokers
-and topics of a buffer in Kafka.
+and topics of a buffer in Kafka, the database server of accounts.
 
   mscp-log check --config /etc/mscp-log.toml
   mscp-log check --offline")]
@@ -87,6 +87,7 @@ impl Check {
                     if config.roles.aggregate() {
                         errors.extend(reach_clusters(&config).await);
                         errors.extend(reach_brokers(&config).await);
+                        errors.extend(crate::identity::reach(&config.auth).await);
                     }
                     if config.roles.has(Role::Agent) {
                         errors.extend(reach_sources(&config).await);

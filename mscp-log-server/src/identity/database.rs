@@ -34,6 +34,21 @@ const CONNECTIONS: u32 = 4;
 /// How long a request waits for a connection before it is answered 503.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// A token handed out must be on disk with its key's `last_exp_s`.
+const OF_SQLITE: &[&str] = &[
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA foreign_keys = ON",
+];
+
+/// PostgreSQL syncs each commit unless it is told otherwise; a replica that
+/// holds the lock and is gone holds up the others no longer than this.
+const OF_POSTGRES: &[&str] = &[
+    "SET lock_timeout = '5s'",
+    "SET idle_in_transaction_session_timeout = '10s'",
+];
+
 /// The database does not answer, or answers nonsense.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -72,6 +87,8 @@ pub(super) struct Database {
     pool: AnyPool,
     /// Whether it is the file in the data folder.
     in_data: bool,
+    /// Whether it is a file; else it is PostgreSQL.
+    sqlite: bool,
 }
 
 /// The database's file in the data folder.
@@ -105,16 +122,9 @@ impl Database {
             })
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    if sqlite {
-                        // A token handed out must be on disk with its key's `last_exp_s`.
-                        for pragma in [
-                            "PRAGMA journal_mode = WAL",
-                            "PRAGMA synchronous = FULL",
-                            "PRAGMA busy_timeout = 5000",
-                            "PRAGMA foreign_keys = ON",
-                        ] {
-                            sqlx::query(pragma).execute(&mut *connection).await?;
-                        }
+                    let settings = if sqlite { OF_SQLITE } else { OF_POSTGRES };
+                    for setting in settings {
+                        sqlx::query(*setting).execute(&mut *connection).await?;
                     }
                     Ok(())
                 })
@@ -122,7 +132,11 @@ impl Database {
             .connect_with(options)
             .await?;
         migrations().run(&pool).await?;
-        Ok(Self { pool, in_data })
+        Ok(Self {
+            pool,
+            in_data,
+            sqlite,
+        })
     }
 
     /// For reading.
@@ -132,14 +146,42 @@ impl Database {
 
     /// A view in which what is read belongs together.
     pub(super) async fn read(&self) -> Result<Change, DatabaseError> {
-        Ok(self.pool.begin().await?)
+        let begin = if self.sqlite {
+            "BEGIN"
+        } else {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        };
+        Ok(self.pool.begin_with(begin).await?)
     }
 
     /// Begin a change that sees what no other change has in the making.
     pub(super) async fn begin(&self) -> Result<Change, DatabaseError> {
-        // SQLite: take the write lock at once; a transaction that began by
-        // reading cannot get it when another has written meanwhile.
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        if self.sqlite {
+            // Take the write lock at once; a transaction that began by reading
+            // cannot get it when another has written meanwhile.
+            return Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?);
+        }
+        // One change after the other, whichever replica makes it: what comes
+        // behind the lock sees what was committed before it. Reading goes on.
+        let mut change = self.pool.begin().await?;
+        sqlx::query("LOCK TABLE signing_keys IN EXCLUSIVE MODE")
+            .execute(&mut *change)
+            .await?;
+        Ok(change)
+    }
+
+    /// Reach the database of `url`, where it is another process's, and change
+    /// nothing.
+    pub(super) async fn reach(url: &Secret) -> Result<(), DatabaseError> {
+        if url.expose().starts_with("sqlite:") {
+            return Ok(());
+        }
+        sqlx::any::install_default_drivers();
+        let options = AnyConnectOptions::from_str(url.expose())?;
+        let connecting = tokio::time::timeout(WAIT, sqlx::AnyConnection::connect_with(&options));
+        let connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        connection.close().await?;
+        Ok(())
     }
 
     /// Write the database as it is now into a new file, where it is a file in

@@ -611,6 +611,16 @@ pub fn check_secrets(auth: &config::Auth) -> Vec<config::ConfigError> {
     master.into_iter().chain(platform).collect()
 }
 
+/// What stands in the way of a database that is a server's.
+pub async fn reach(auth: &config::Auth) -> Option<config::ConfigError> {
+    let error = Database::reach(auth.database.as_ref()?).await.err()?;
+    let reason = error.to_string();
+    Some(config::ConfigError {
+        key: "auth.database".to_owned(),
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
 fn platform_key(file: &Path) -> Result<Key, IdentityError> {
     let secret = seal::platform_secret(file)?;
     let name = file.file_stem().unwrap_or(file.as_os_str());

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod keys;
+mod replicas;
 mod tokens;
 
 use std::net::Ipv4Addr;
@@ -25,12 +26,35 @@ struct World {
 }
 
 impl World {
+    /// With a database of its own: in a file, or on the PostgreSQL server that
+    /// `MSCP_LOG_TEST_POSTGRES` names (`tests/engines/postgres.sh`).
     fn new() -> Self {
+        let mut auth = Config::default().auth;
+        #[cfg(feature = "postgres")]
+        if let Ok(server) = std::env::var("MSCP_LOG_TEST_POSTGRES") {
+            let name = format!("t{:032x}", rand::random::<u128>());
+            let made = std::process::Command::new("psql")
+                .args([
+                    "-q",
+                    "-d",
+                    &server,
+                    "-c",
+                    &format!("CREATE DATABASE {name}"),
+                ])
+                .status();
+            assert!(made.unwrap().success(), "a database can be made");
+            auth.database = Some(Secret::new(format!("{server}/{name}")));
+        }
         Self {
             folder: tempfile::tempdir().unwrap(),
-            auth: Config::default().auth,
+            auth,
             now_us: Arc::new(AtomicI64::new(START_US)),
         }
+    }
+
+    /// Whether the database is a file in the folder.
+    fn in_folder(&self) -> bool {
+        self.auth.database.is_none()
     }
 
     async fn open(&self) -> Result<Opened, IdentityError> {
