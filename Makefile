@@ -9,9 +9,9 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 # What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
-test test-engines check deny: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
+test test-deploy test-engines check deny: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship kill-test ledger-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship test-deploy test-deploy-apiserver deploy-tools kill-test ledger-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,8 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, four real
 	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
 	@$(MAKE) --no-print-directory postgres
 	tests/engines/postgres.sh $(CARGO) test --workspace --locked --lib -- identity::
+	@if $(MAKE) --no-print-directory deploy-tools; then $(DEPLOY)/python/bin/python tests/deploy/check.py --program target/debug/mscp-log; \
+	else echo "reference-deploy was not checked, see above"; fi
 
 # Real engines decide whether the embedded store is right. They run where the
 # tests find a JDK; the newest two want JDK 21.
@@ -97,6 +99,41 @@ test-engines: setup ## the suites of store and buffer on every engine that this 
 	@$(MAKE) --no-print-directory clients
 	$(CARGO) build --workspace --locked --bins --tests
 	ENGINES=all $(CARGO) test --workspace --locked --test engines
+
+# What renders manifests, and the schemas of Kubernetes.
+DEPLOY := target/deploy
+KUSTOMIZE := sigs.k8s.io/kustomize/kustomize/v5@v5.5.0
+export PATH := $(CURDIR)/$(DEPLOY)/bin:$(PATH)
+deploy-tools:
+	@missing=""; python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	if ! command -v kubectl >/dev/null && ! command -v kustomize >/dev/null && ! command -v go >/dev/null; then missing="$$missing golang-go"; fi; \
+	if [ -n "$$missing" ]; then \
+		if ! command -v apt-get >/dev/null; then echo "missing:$$missing; install them with your system's packages" >&2; exit 1; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+		else echo "missing packages; run: sudo apt-get install -y$$missing" >&2; exit 1; fi; \
+	fi
+	@mkdir -p $(DEPLOY)/bin
+	@if ! command -v kubectl >/dev/null && ! command -v kustomize >/dev/null; then \
+		GOBIN=$(CURDIR)/$(DEPLOY)/bin go install $(KUSTOMIZE) \
+		|| { echo "neither kubectl nor kustomize is here, and this Go does not build kustomize; install one of them" >&2; exit 1; }; \
+	fi
+	@if ! cmp -s tests/deploy/requirements.txt $(DEPLOY)/.complete; then \
+		rm -rf $(DEPLOY)/python; python3 -m venv $(DEPLOY)/python; \
+		$(DEPLOY)/python/bin/pip install --quiet --disable-pip-version-check -r tests/deploy/requirements.txt; \
+		cp tests/deploy/requirements.txt $(DEPLOY)/.complete; \
+	fi
+
+test-deploy: setup deploy-tools ## render every overlay of reference-deploy; schemas, policies, configurations
+	$(CARGO) build --workspace --locked --bins
+	$(DEPLOY)/python/bin/python tests/deploy/check.py --program target/debug/mscp-log
+
+test-deploy-apiserver: deploy-tools ## have a real kube-apiserver judge every overlay (builds it once, some minutes)
+	@if ! command -v etcd >/dev/null; then \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq etcd-server; \
+		else echo "missing; run: sudo apt-get install -y etcd-server" >&2; exit 1; fi; \
+	fi
+	PYTHON=$(CURDIR)/$(DEPLOY)/python/bin/python tests/deploy/apiserver.sh target/apiserver
 
 # The core has no I/O, so it also runs in a browser.
 wasm: setup
