@@ -38,12 +38,13 @@ platform | compose)
   ;;
 external)
   missing=
-  for file in database-url kafka-password kafka-ca.crt elasticsearch-api-key elasticsearch-ca.crt; do
+  for file in database-url database-ca.crt kafka-password kafka-ca.crt elasticsearch-api-key elasticsearch-ca.crt; do
     [ -s $file ] || missing="$missing overlays/external/secrets/$file"
   done
   if [ -n "$missing" ]; then
     echo "yours to fill in:$missing" >&2
-    echo "(database-url: postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full)" >&2
+    echo "database-url is one line:" >&2
+    echo "  postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full&sslrootcert=/etc/mscp-log/identity/database-ca.crt" >&2
     exit 1
   fi
   ;;

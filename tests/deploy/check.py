@@ -33,13 +33,16 @@ VARIANTS = {
     "platform with journal, docker, beats": ("platform", ["journal", "docker", "beats"]),
     "external with monitoring, dashboard": ("external", ["monitoring", "dashboard"]),
 }
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nmade up\n-----END CERTIFICATE-----\n"
 # What an operator fills in for `external`.
 FILLED_IN = {
-    "database-url": "postgres://mscp_log:made-up-1@postgres.example.org:5432/mscp_log?sslmode=verify-full",
+    "database-url": "postgres://mscp_log:made-up-1@postgres.example.org:5432/mscp_log"
+    "?sslmode=verify-full&sslrootcert=/etc/mscp-log/identity/database-ca.crt",
+    "database-ca.crt": CERTIFICATE,
     "kafka-password": "made-up-password-2",
-    "kafka-ca.crt": "-----BEGIN CERTIFICATE-----\nmade up\n-----END CERTIFICATE-----\n",
+    "kafka-ca.crt": CERTIFICATE,
     "elasticsearch-api-key": "bWFkZS11cDprZXk=",
-    "elasticsearch-ca.crt": "-----BEGIN CERTIFICATE-----\nmade up\n-----END CERTIFICATE-----\n",
+    "elasticsearch-ca.crt": CERTIFICATE,
 }
 
 
@@ -164,7 +167,8 @@ def check_configuration(program, bundle, owner, container, folder):
     for file in folder.rglob("*.toml"):
         file.write_text(moved(file.read_text()))
     texts = [file.read_text() for file in folder.rglob("*.toml")] + list(environment.values())
-    for path in {p for text in texts for p in re.findall(rf"{folder}/[^\s\"',]+", re.sub(r"(?m)^\s*#.*$", "", text))}:
+    texts += [moved(file.read_text()) for file in folder.rglob("database-url")]
+    for path in {p for text in texts for p in re.findall(rf"{folder}/[^\s\"',&]+", re.sub(r"(?m)^\s*#.*$", "", text))}:
         if not pathlib.Path(path).exists():
             missing.append(f"error: {path.removeprefix(str(folder))} is not mounted")
     serve, *arguments = container["args"]
