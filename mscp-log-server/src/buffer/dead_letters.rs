@@ -96,7 +96,7 @@ pub struct DeadLetters(Place);
 enum Place {
     File(FileLetters),
     #[cfg(feature = "kafka")]
-    Topic(TopicLetters),
+    Topic(Box<TopicLetters>),
 }
 
 /// Calls the same of whatever keeps the letters.
@@ -140,7 +140,7 @@ impl DeadLetters {
     /// Those of a topic.
     #[cfg(feature = "kafka")]
     pub(super) fn of_topic(letters: TopicLetters) -> Self {
-        Self(Place::Topic(letters))
+        Self(Place::Topic(Box::new(letters)))
     }
 
     /// See what other processes did, where they share them.

@@ -5,8 +5,8 @@
 //! it for dead. Partitions that go to another member are given up when all that
 //! was handed out of them is committed, or when that takes too long, and not
 //! while a commit of theirs is under way: so a commit of what is no longer ours
-//! is refused here. One that the brokers refuse, because the group went on
-//! without us, is stale as well.
+//! is refused here. One that the brokers refuse, because the group goes on to
+//! another generation, is tried again until its epoch ends or it is done.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -564,22 +564,13 @@ impl KafkaConsumer {
         use RDKafkaErrorCode as Code;
         while let Some(error) = self.try_commit(position).await? {
             match error.rdkafka_error_code() {
-                // The group went on without this member.
-                Some(
-                    Code::IllegalGeneration
-                    | Code::UnknownMemberId
-                    | Code::FencedInstanceId
-                    | Code::StaleMemberEpoch,
-                ) => {
-                    return Err(ConsumeError::Stale {
-                        partition: position.partition,
-                        epoch: position.epoch,
-                    });
-                }
                 None | Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
                     return Err(ConsumeError::Failed(told(&error)));
                 }
                 // A rebalance, a coordinator that moves, brokers that are away.
+                // Also a generation that has ended: while a new one begins, a
+                // commit is of the old one, and the partition may stay ours. If
+                // it does not, its epoch ends, and that is what counts.
                 Some(code) => {
                     tracing::debug!(%code, "a commit is tried again");
                     tokio::time::sleep(COMMIT_PAUSE).await;

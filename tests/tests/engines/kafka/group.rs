@@ -127,32 +127,33 @@ fn expected(count: usize) -> BTreeSet<String> {
     (0..count).map(|n| format!("record {n}")).collect()
 }
 
+/// Append documents of these numbers, some at a time.
+async fn send(broker: &Kafka, topic: &str, numbers: std::ops::Range<usize>) -> JoinHandle<()> {
+    let producing = open(broker, topic).await;
+    tokio::spawn(async move {
+        for some in numbers.collect::<Vec<_>>().chunks(30) {
+            let documents = some
+                .iter()
+                .map(|n| document(*n, &format!("host{}", n % 30)));
+            producing.append("", documents.collect()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    })
+}
+
 pub(super) fn comes_and_goes(broker: &mut Kafka) -> Result<(), Failed> {
     const RECORDS: usize = 6_000;
     let folder = tempfile::tempdir().unwrap();
     RUNTIME.block_on(async {
         let store = Counting::new(folder.path());
         let topic = "comes-and-goes";
-        let send = async |numbers: std::ops::Range<usize>| {
-            let producing = open(broker, topic).await;
-            let sending = async move {
-                for some in numbers.collect::<Vec<_>>().chunks(30) {
-                    let documents = some
-                        .iter()
-                        .map(|n| document(*n, &format!("host{}", n % 30)));
-                    producing.append("", documents.collect()).await.unwrap();
-                    tokio::time::sleep(Duration::from_millis(25)).await;
-                }
-            };
-            tokio::spawn(sending)
-        };
         let more =
             async |behind: usize| until("more records", async || store.offered() > behind).await;
         let all = async |count: usize| {
             let found = async || store.messages().await.len() >= count;
             until("every record", found).await
         };
-        let sending = send(0..RECORDS / 2).await;
+        let sending = send(broker, topic, 0..RECORDS / 2).await;
         let first = Shipper::start(broker, topic, &store).await;
         more(0).await?;
         let second = Shipper::start(broker, topic, &store).await;
@@ -164,7 +165,7 @@ pub(super) fn comes_and_goes(broker: &mut Kafka) -> Result<(), Failed> {
         assert_eq!(store.offered(), RECORDS / 2);
 
         // Who goes may leave a batch that it had offered and not committed.
-        let sending = send(RECORDS / 2..RECORDS).await;
+        let sending = send(broker, topic, RECORDS / 2..RECORDS).await;
         more(store.offered() + 600).await?;
         first.stop().await;
         more(store.offered() + 600).await?;
