@@ -144,10 +144,10 @@ impl DeadLetters {
     }
 
     /// See what other processes did, where they share them.
+    #[cfg(feature = "kafka")]
     pub(super) fn refresh(&self) {
         match &self.0 {
             Place::File(_) => {}
-            #[cfg(feature = "kafka")]
             Place::Topic(letters) => letters.refresh(),
         }
     }

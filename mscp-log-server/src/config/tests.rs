@@ -384,3 +384,30 @@ fn labels_of_a_machine_are_those_that_kubernetes_has() {
     let many: Vec<String> = (0..33).map(|n| format!("\"l{n}=v\"")).collect();
     assert_eq!(of(&many.join(",")), ["collect.labels"]);
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn kafka_has_brokers_a_whole_credential_and_no_setting_that_breaks_a_promise() {
+    let kafka = "[buffer]\nkind = \"kafka\"\n";
+    let with = |more: &str| faults(&format!("{kafka}brokers = [\"k:9092\"]\n{more}\n"), &[]);
+    assert_eq!(faults(kafka, &[]), ["buffer.brokers"]);
+    let good = format!("{kafka}brokers = [\"k:9092\"]\n");
+    assert!(load(&good, &[]).is_ok());
+    assert_eq!(with("sasl_user = \"u\""), ["buffer.sasl_mechanism"]);
+    assert_eq!(with("tls_ca_file = \"/ca.pem\""), ["buffer.tls"]);
+    assert_eq!(with("min_insync = 4"), ["buffer.min_insync"]);
+    for broken in [
+        "acks",
+        "enable.auto.commit",
+        "group.id",
+        "plugin.library.paths",
+    ] {
+        let table = format!("librdkafka = {{ \"{broken}\" = \"hunter2\" }}");
+        assert_eq!(with(&table), ["buffer.librdkafka"], "{broken}");
+        let errors = load(&format!("{kafka}brokers = [\"k:1\"]\n{table}"), &[]);
+        assert!(!errors.unwrap_err().concat().contains("hunter2"));
+    }
+    // Keys of Kafka without it are a mistake.
+    let without = "[buffer]\nbrokers = [\"k:9092\"]\n";
+    assert_eq!(faults(without, &[]), ["buffer.kind"]);
+}
