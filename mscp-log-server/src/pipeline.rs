@@ -105,7 +105,7 @@ impl Cleaner {
     /// The document of what others wrote into the topic of the buffer, as
     /// Logstash and Beats write it; `None` where it is not wanted. What is read
     /// twice makes the same document twice: its identity is its place in its
-    /// file, where it names one, else its place in the topic, and what stands
+    /// file or journal, where it names one, else its place in the topic, and what stands
     /// for a missing time is when it came into the topic.
     #[cfg(feature = "kafka")]
     #[must_use]
@@ -118,7 +118,7 @@ impl Cleaner {
             .unwrap_or(now_us);
         let event =
             Event::parse(message.value).unwrap_or_else(|_| Event::unreadable(message.value));
-        let in_file = event.path.is_some() && event.offset.is_some();
+        let has_place = event.cursor.is_some() || (event.path.is_some() && event.offset.is_some());
         let raw = Raw::Beat {
             event,
             read_us: came_us,
@@ -126,7 +126,7 @@ impl Cleaner {
         };
         match clean(raw, &self.stamp(came_us)) {
             Cleaned::Keep(mut document) => {
-                if !in_file {
+                if !has_place {
                     document.event_id = EventId::of(&Origin::Kafka {
                         topic: message.topic,
                         partition: message.partition.unsigned_abs(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Config;
 use super::read::{Reader, list};
+use super::{BufferKind, Config, StoreKind};
 
 /// A part of the system that can be a process of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,20 +69,8 @@ pub(super) fn judge(config: &Config, reader: &mut Reader) {
         reader.fault("roles", "expected at least one role");
         return;
     }
-    let missing = ALL
-        .iter()
-        .filter(|(role, _)| OF_THE_BUFFER.contains(role) && !roles.has(*role));
-    let missing: Vec<&str> = missing.map(|(_, name)| *name).collect();
     if roles.aggregate() {
-        if !missing.is_empty() {
-            reader.fault(
-                "roles",
-                format!(
-                    "expected {} too: api, parser and shipper share the buffer in the data folder (buffer.kind)",
-                    missing.join(" and ")
-                ),
-            );
-        }
+        together(config, reader);
         return;
     }
     if config.collect.output.is_none() {
@@ -96,5 +84,38 @@ pub(super) fn judge(config: &Config, reader: &mut Reader) {
             "collect",
             "expected a source: collect.journal.enabled, collect.files.volumes, collect.files.paths or collect.files.containers",
         );
+    }
+}
+
+/// What ties api, parser and shipper to one process.
+fn together(config: &Config, reader: &mut Reader) {
+    let missing = ALL
+        .iter()
+        .filter(|(role, _)| OF_THE_BUFFER.contains(role) && !config.roles.has(*role));
+    let missing: Vec<&str> = missing.map(|(_, name)| *name).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let missing = missing.join(" and ");
+    if matches!(config.buffer.kind, BufferKind::Disk) {
+        reader.fault(
+            "roles",
+            format!(
+                "expected {missing} too, because they share the buffer in the data folder; \
+                 with buffer.kind = \"kafka\" each can be a process of its own"
+            ),
+        );
+    }
+    let searches = [Role::Api, Role::Shipper].map(|role| config.roles.has(role));
+    for (name, region) in &config.regions {
+        if region.store == StoreKind::Embedded
+            && searches != [true, true]
+            && searches != [false, false]
+        {
+            reader.fault(
+                format!("region.{name}.store"),
+                format!("expected the URLs of a cluster, or {missing} in this process: the embedded store is of one process"),
+            );
+        }
     }
 }

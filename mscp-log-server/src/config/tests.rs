@@ -308,7 +308,7 @@ fn roles_are_a_node_only_with_what_they_need() {
     for wrong in [
         "[]",
         "[\"master\"]",
-        "[\"api\"]",
+        "[\"parser\"]",
         "[\"api\", \"shipper\", \"agent\"]",
     ] {
         assert_eq!(
@@ -316,6 +316,30 @@ fn roles_are_a_node_only_with_what_they_need() {
             ["roles"],
             "{wrong}"
         );
+    }
+    // The embedded store is of one process, and Kafka lies between several.
+    let store = "region.local.store";
+    assert_eq!(faults("roles = [\"api\"]", &[]), ["roles", store]);
+    let kafka = "[buffer]\nkind = \"kafka\"\nbrokers = [\"a:9092\"]\n";
+    for (roles, expected) in [
+        ("[\"api\"]", vec![store]),
+        ("[\"shipper\", \"parser\"]", vec![store]),
+        ("[\"api\", \"shipper\"]", vec![]),
+        ("[\"parser\"]", vec![]),
+    ] {
+        let found = load(&format!("roles = {roles}\n{kafka}"), &[]).err();
+        let found = found.unwrap_or_default();
+        assert_eq!(found.len(), expected.len(), "{roles}: {found:?}");
+        assert!(
+            found
+                .iter()
+                .zip(&expected)
+                .all(|(one, key)| one.starts_with(key)),
+            "{roles}: {found:?}"
+        );
+        let cluster =
+            format!("roles = {roles}\n{kafka}[region.local]\nstore = [\"http://es:9200\"]\n");
+        load(&cluster, &[]).unwrap();
     }
     let agent = "roles = [\"agent\"]\n";
     assert_eq!(faults(agent, &[]), ["collect.url", "collect"]);

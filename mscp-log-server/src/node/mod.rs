@@ -156,15 +156,12 @@ impl Node {
             key: "http.metrics_listen",
             reason: error.to_string(),
         })?;
-        let aggregator = match config.roles.aggregate() {
-            true => Some(node.aggregator(&config, administrator, &mut health).await?),
-            false => None,
+        let (rooms, door) = match config.roles.aggregate() {
+            true => node.aggregator(&config, administrator, &mut health).await?,
+            false => Default::default(),
         };
         if config.roles.has(Role::Agent) && config.collect.is_on() {
-            let local = aggregator
-                .as_ref()
-                .and_then(|(rooms, _)| rooms.parser.as_ref());
-            let agent = node.agent(&config.collect, local)?;
+            let agent = node.agent(&config.collect, rooms.parser.as_ref())?;
             health.note("collect", told(move || agent.trouble()));
         }
         let health = Arc::new(health);
@@ -173,8 +170,8 @@ impl Node {
             let routes = api::health::routes(Arc::clone(&health));
             node.listen("metrics", listener, routes, None, Duration::ZERO);
         }
-        let service = match aggregator {
-            Some((rooms, door)) => {
+        let service = match door {
+            Some(door) => {
                 let cors = Cors::new(&config.http.cors_origins);
                 api::router(rooms, door, health, cors)
             }
@@ -184,119 +181,94 @@ impl Node {
         Ok(node)
     }
 
-    /// Start what takes records in, keeps them and answers searches.
+    /// Start what takes records in, ships them and answers searches, as far as
+    /// it is among the roles. Where something of it is behind a door, gives both.
     async fn aggregator(
         &mut self,
         config: &Config,
         administrator: Administrator,
         health: &mut Health,
-    ) -> Result<(Rooms, Arc<Door>), NodeError> {
+    ) -> Result<(Rooms, Option<Arc<Door>>), NodeError> {
+        let roles = &config.roles;
+        let (is_api, is_parser) = (roles.has(Role::Api), roles.has(Role::Parser));
+        let data = self.data.path().to_owned();
+        let identity = match is_api || is_parser {
+            true => Some(self.identity(config, administrator).await?),
+            false => None,
+        };
+        let (buffer, dead) = open_buffer(config, &data).await?;
+        self.buffer = Some(Arc::clone(&buffer));
+        let mut stores = Stores::default();
+        if is_api || roles.has(Role::Shipper) {
+            stores = open_stores(config, &data, dead.as_ref())?;
+        }
+        self.stores = stores.by_region.values().cloned().collect();
+        observe(health, &buffer, identity.as_ref(), &stores.letters);
+
+        let clusters = std::mem::take(&mut stores.clusters);
+        let store = told(move || troubles(&clusters));
+        match is_api {
+            // Pushes go on without the store, and so does what waits for it.
+            true => health.note("store", store),
+            false if is_parser => {}
+            false => health.need("store", store),
+        }
+        if roles.has(Role::Shipper) {
+            let target = stores.by_region.get(&config.push.region);
+            let target = target.ok_or_else(|| no_region(config))?;
+            let held = Arc::new(HeldBack::default());
+            self.workers.spawn(ship::ship(
+                Arc::clone(&buffer),
+                Arc::clone(target),
+                Arc::clone(&held),
+                self.stopping.clone(),
+            ));
+            let shipping = told(move || held.reason().map(|reason| (*reason).clone()));
+            health.note("shipping", shipping);
+        }
+        let mut rooms = Rooms::default();
+        if is_parser {
+            let collect = Collect::open(config, Arc::clone(&buffer));
+            rooms.parser = Some(Arc::new(collect.ok_or_else(|| no_region(config))?));
+            let beats = Beats::open(config, Arc::clone(&buffer), self.closing.clone()).await?;
+            self.beats = beats.as_ref().map(Beats::address);
+            if let Some(beats) = beats {
+                self.listeners.spawn(beats.run());
+            }
+        }
+        let Some(identity) = identity else {
+            return Ok((rooms, None));
+        };
+        if is_api {
+            rooms.api = Some(Arc::new(
+                open_app(config, &data, &identity, buffer, stores).await?,
+            ));
+        }
+        let door = Door::new(identity, &config.http, config.regions.keys().cloned());
+        Ok((rooms, Some(Arc::new(door))))
+    }
+
+    /// Open identity, and keep its keys new.
+    async fn identity(
+        &mut self,
+        config: &Config,
+        administrator: Administrator,
+    ) -> Result<Arc<Identity>, NodeError> {
         let base = Base::new(&config.http.base, config.http.public_url.as_deref())
             .map_err(|error| setting_of(&error))?;
-        let data = self.data.path();
         let opened = Identity::open(Setup {
             auth: &config.auth,
-            data,
+            data: self.data.path(),
             base,
             administrator,
         })
         .await?;
         self.first_administrator = opened.first_administrator;
         let identity = Arc::new(opened.identity);
-        let (buffer, dead) = open_buffer(config, data).await?;
-        let mut stores = BTreeMap::new();
-        let mut letters = BTreeMap::new();
-        let mut clusters = Vec::new();
-        for (name, region) in &config.regions {
-            let refused = match &dead {
-                Some(letters) if *name == config.push.region => Arc::clone(letters),
-                _ => open_letters(name, data)?,
-            };
-            let store: Arc<dyn Store> = match &region.store {
-                StoreKind::Embedded => {
-                    open_embedded(config, name, region, data, Arc::clone(&refused))?
-                }
-                StoreKind::Cluster(cluster) => {
-                    let refused = Arc::clone(&refused);
-                    let store = ElasticStore::start(cluster, config.search.timeout, refused);
-                    let store = Arc::new(store.map_err(|reason| unusable(name, reason))?);
-                    clusters.push((name.clone(), Arc::clone(&store)));
-                    store
-                }
-            };
-            stores.insert(name.clone(), store);
-            letters.insert(name.clone(), refused);
-        }
-        let no_region = || no_region(config);
-        let target = stores.get(&config.push.region).ok_or_else(no_region)?;
-
-        let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
-            key: "push.region",
-            reason: error.to_string(),
-        })?;
-        let collect = Collect::open(config, Arc::clone(&buffer)).ok_or_else(no_region)?;
-
-        let held = Arc::new(HeldBack::default());
-        self.workers.spawn(ship::ship(
-            Arc::clone(&buffer),
-            Arc::clone(target),
-            Arc::clone(&held),
-            self.stopping.clone(),
-        ));
-        {
-            let (identity, stopping) = (Arc::clone(&identity), self.stopping.clone());
-            self.workers
-                .spawn(async move { identity.run(stopping).await });
-        }
-        let beats = Beats::open(config, Arc::clone(&buffer), self.closing.clone()).await?;
-        self.beats = beats.as_ref().map(Beats::address);
-        if let Some(beats) = beats {
-            self.listeners.spawn(beats.run());
-        }
-
-        observe(health, &buffer, &identity, &letters);
-        let shipping = told(move || held.reason().map(|reason| (*reason).clone()));
-        health.note("shipping", shipping);
-        health.note("store", told(move || troubles(&clusters)));
-
-        let sealing = identity.shared_secret("cursors").await?;
-        let sealing = Arc::new(Sealing::new(&sealing));
-        let door = Door::new(identity, &config.http, config.regions.keys().cloned());
-        let regions = stores.iter().map(|(name, store)| {
-            let (store, sealing) = (Arc::clone(store), Arc::clone(&sealing));
-            (
-                name.clone(),
-                Region::new(name, store, &config.search, sealing),
-            )
-        });
-        let regions = regions.collect();
-        let backups = Backups::new(
-            data.to_owned(),
-            Arc::clone(&buffer),
-            stores.clone(),
-            letters.clone(),
-        );
-        let backups = backups.map_err(|error| {
-            let path = data.to_owned();
-            FolderError::Io { path, error }
-        })?;
-        self.buffer = Some(buffer);
-        self.stores = stores.into_values().collect();
-        let app = App {
-            backups: Arc::new(backups),
-            regions,
-            letters,
-            ways: Ways {
-                push: Arc::new(push),
-                otlp: config.otlp.enabled,
-                version: config.elasticsearch.version,
-            },
-        };
-        let rooms = Rooms {
-            api: Some(Arc::new(app)),
-            parser: Some(Arc::new(collect)),
-        };
-        Ok((rooms, Arc::new(door)))
+        let (running, stopping) = (Arc::clone(&identity), self.stopping.clone());
+        self.workers
+            .spawn(async move { running.run(stopping).await });
+        Ok(identity)
     }
 
     /// Start what reads the sources of this machine; its records go where
@@ -446,6 +418,85 @@ fn no_region(config: &Config) -> NodeError {
     }
 }
 
+/// The stores of the regions, and what they refuse.
+#[derive(Default)]
+struct Stores {
+    by_region: BTreeMap<String, Arc<dyn Store>>,
+    letters: BTreeMap<String, Arc<DeadLetters>>,
+    /// Those that are clusters.
+    clusters: Vec<(String, Arc<ElasticStore>)>,
+}
+
+/// Open every region's store; `dead` are the dead letters that lie in the buffer.
+fn open_stores(
+    config: &Config,
+    data: &Path,
+    dead: Option<&Arc<DeadLetters>>,
+) -> Result<Stores, NodeError> {
+    let mut stores = Stores::default();
+    for (name, region) in &config.regions {
+        let refused = match dead {
+            Some(letters) if *name == config.push.region => Arc::clone(letters),
+            _ => open_letters(name, data)?,
+        };
+        let store: Arc<dyn Store> = match &region.store {
+            StoreKind::Embedded => open_embedded(config, name, region, data, Arc::clone(&refused))?,
+            StoreKind::Cluster(cluster) => {
+                let refused = Arc::clone(&refused);
+                let store = ElasticStore::start(cluster, config.search.timeout, refused);
+                let store = Arc::new(store.map_err(|reason| unusable(name, reason))?);
+                stores.clusters.push((name.clone(), Arc::clone(&store)));
+                store
+            }
+        };
+        stores.by_region.insert(name.clone(), store);
+        stores.letters.insert(name.clone(), refused);
+    }
+    Ok(stores)
+}
+
+/// The components that the handlers of the role `api` call.
+async fn open_app(
+    config: &Config,
+    data: &Path,
+    identity: &Identity,
+    buffer: Arc<dyn Buffer>,
+    stores: Stores,
+) -> Result<App, NodeError> {
+    let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
+        key: "push.region",
+        reason: error.to_string(),
+    })?;
+    let sealing = identity.shared_secret("cursors").await?;
+    let sealing = Arc::new(Sealing::new(&sealing));
+    let regions = stores.by_region.iter().map(|(name, store)| {
+        let (store, sealing) = (Arc::clone(store), Arc::clone(&sealing));
+        let region = Region::new(name, store, &config.search, sealing);
+        (name.clone(), region)
+    });
+    let regions = regions.collect();
+    let backups = Backups::new(
+        data.to_owned(),
+        buffer,
+        stores.by_region,
+        stores.letters.clone(),
+    );
+    let backups = backups.map_err(|error| {
+        let path = data.to_owned();
+        FolderError::Io { path, error }
+    })?;
+    Ok(App {
+        backups: Arc::new(backups),
+        regions,
+        letters: stores.letters,
+        ways: Ways {
+            push: Arc::new(push),
+            otlp: config.otlp.enabled,
+            version: config.elasticsearch.version,
+        },
+    })
+}
+
 fn unusable(region: &str, reason: impl Into<String>) -> NodeError {
     NodeError::Store {
         region: region.to_owned(),
@@ -525,19 +576,20 @@ fn troubles(clusters: &[(String, Arc<ElasticStore>)]) -> Option<String> {
 fn observe(
     health: &mut Health,
     buffer: &Arc<dyn Buffer>,
-    identity: &Arc<Identity>,
+    identity: Option<&Arc<Identity>>,
     letters: &BTreeMap<String, Arc<DeadLetters>>,
 ) {
     let checked = Arc::clone(buffer);
     health.need("buffer", told(move || checked.trouble()));
-    let checked = Arc::clone(identity);
-    health.need(
-        "identity",
-        Box::new(move || {
-            let identity = Arc::clone(&checked);
-            Box::pin(async move { identity.reach().await.map_err(|error| error.to_string()) })
-        }),
-    );
+    if let Some(checked) = identity.map(Arc::clone) {
+        health.need(
+            "identity",
+            Box::new(move || {
+                let identity = Arc::clone(&checked);
+                Box::pin(async move { identity.reach().await.map_err(|error| error.to_string()) })
+            }),
+        );
+    }
     let measured = Arc::clone(buffer);
     let letters = letters.clone();
     #[expect(

@@ -6,6 +6,7 @@
 mod foreign;
 mod group;
 mod node;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,6 +93,10 @@ const CASES: &[(&str, Case)] = &[
     (
         "check_says_what_is_wrong_with_the_brokers_in_a_line",
         node::check,
+    ),
+    (
+        "an_agent_a_parser_and_a_shipper_are_processes_of_their_own",
+        roles::apart,
     ),
     (
         "a_backup_says_that_it_is_without_what_is_in_kafka",

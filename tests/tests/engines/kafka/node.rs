@@ -69,6 +69,14 @@ impl Scene {
         self.node.as_ref().unwrap()
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.node().url
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(super) fn said(&self) -> String {
         self.node().said()
     }
