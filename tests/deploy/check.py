@@ -181,11 +181,6 @@ def judge(program, arguments, environment, folder, missing):
     command = [program, "check", "--offline", *arguments]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     told = (done.stdout + done.stderr).replace(str(folder), "").splitlines()
-    if any("share the buffer in the data folder" in line for line in told) and arguments[-2] == "--role":
-        # A program that cannot run these roles apart yet: the same files, for all three at once.
-        together = [word for role in ("api", "parser", "shipper") for word in ("--role", role)]
-        errors, warnings = judge(program, [*arguments[:-2], *together], environment, folder, missing)
-        return errors, [*warnings, "warning: this program cannot run its role alone yet; judged as all three in one"]
     errors = missing + [line for line in told if line.startswith("error")]
     if done.returncode and not errors:
         errors = told or [f"{shlex.join(command)}: {done.returncode}"]
