@@ -50,6 +50,9 @@ pub struct Case {
     /// The last version of Elasticsearch where it holds; `6` is all of 6.
     #[serde(default)]
     until: Option<String>,
+    /// The last version of OpenSearch where it holds; `2` is all of 2.
+    #[serde(default)]
+    opensearch_until: Option<String>,
     /// The only products where it holds.
     #[serde(default)]
     only: Vec<Kind>,
@@ -197,20 +200,25 @@ impl Case {
             (_, Product::Elasticsearch) => Kind::Elasticsearch,
             (_, Product::OpenSearch) => Kind::OpenSearch,
         };
-        // OpenSearch 1 was made from Elasticsearch 7.10.2.
-        let version = match product {
-            Product::Elasticsearch => version,
-            Product::OpenSearch => (7, 10, 2),
+        let own = [version.0, version.1, version.2];
+        let (version, last_of_product) = match product {
+            Product::Elasticsearch => (own, None),
+            // OpenSearch 1 was made from Elasticsearch 7.10.2.
+            Product::OpenSearch => ([7, 10, 2], self.opensearch_until.as_deref()),
         };
-        let version = [version.0, version.1, version.2];
+        let up_to = |version: [u32; 3], last: &str| {
+            let last = numbers(last);
+            version[..last.len()] <= last[..]
+        };
         let after_first = self.from.as_deref().is_none_or(|first| {
             let first = numbers(first);
             version[..first.len()] >= first[..]
         });
-        let before_last = self.until.as_deref().is_none_or(|last| {
-            let last = numbers(last);
-            version[..last.len()] <= last[..]
-        });
+        let before_last = self
+            .until
+            .as_deref()
+            .is_none_or(|last| up_to(version, last))
+            && last_of_product.is_none_or(|last| up_to(own, last));
         let named = self.only.is_empty() || self.only.contains(&kind);
         match &self.embedded {
             Some(Embedded::Differs(_)) if kind == Kind::Embedded => return Applies::Yes,
