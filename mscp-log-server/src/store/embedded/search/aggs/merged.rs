@@ -54,52 +54,87 @@ pub(super) struct Hits {
 /// Bytes of a document that is kept.
 const HIT_BYTES: usize = 160;
 
-/// Numbers that add up.
+/// Numbers that add up, to the same in whatever order they come: under a
+/// restriction that order follows from documents that may not be seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {
     pub(super) count: u64,
-    pub(super) sum: f64,
-    /// What `sum` is short of (Kahan's summation).
-    lost: f64,
-    pub(super) squares: f64,
+    /// The sum of the whole ones, exactly. Columns have no others.
+    whole: i128,
+    /// The sum of their squares: how often 2^64, and what is left of each.
+    squares: [u128; 2],
+    /// What stands for a missing value where it is not whole, and how often.
+    part: f64,
+    parts: u64,
     pub(super) least: f64,
     pub(super) greatest: f64,
 }
+
+/// Numbers up to here, of either sign, are summed as whole ones: every long.
+const LARGEST_WHOLE: f64 = 9_223_372_036_854_775_808.0;
 
 impl Default for Numbers {
     fn default() -> Self {
         Self {
             count: 0,
-            sum: 0.0,
-            lost: 0.0,
-            squares: 0.0,
+            whole: 0,
+            squares: [0; 2],
+            part: 0.0,
+            parts: 0,
             least: f64::INFINITY,
             greatest: f64::NEG_INFINITY,
         }
     }
 }
 
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "sums are shown as doubles, and only whole numbers become integers"
+)]
 impl Numbers {
     pub(super) fn add(&mut self, value: f64) {
         self.count += 1;
-        self.add_to_sum(value);
-        self.squares += value * value;
+        if value.abs() <= LARGEST_WHOLE && value.fract() == 0.0 {
+            let whole = value as i128;
+            self.whole += whole;
+            let square = whole.unsigned_abs() * whole.unsigned_abs();
+            self.squares[0] += square >> 64;
+            self.squares[1] += square & u128::from(u64::MAX);
+        } else {
+            self.part = value;
+            self.parts += 1;
+        }
         self.least = self.least.min(value);
         self.greatest = self.greatest.max(value);
     }
 
-    fn add_to_sum(&mut self, value: f64) {
-        let corrected = value - self.lost;
-        let sum = self.sum + corrected;
-        self.lost = (sum - self.sum) - corrected;
-        self.sum = sum;
+    pub(super) fn sum(&self) -> f64 {
+        self.whole as f64 + self.of_parts(self.part)
+    }
+
+    pub(super) fn squares(&self) -> f64 {
+        let [high, low] = self.squares;
+        let whole = high as f64 * 18_446_744_073_709_551_616.0 + low as f64;
+        whole + self.of_parts(self.part * self.part)
+    }
+
+    fn of_parts(&self, each: f64) -> f64 {
+        match self.parts {
+            0 => 0.0,
+            parts => each * parts as f64,
+        }
     }
 
     fn merge(&mut self, other: &Self) {
         self.count += other.count;
-        self.add_to_sum(other.sum);
-        self.add_to_sum(-other.lost);
-        self.squares += other.squares;
+        self.whole += other.whole;
+        self.squares[0] += other.squares[0];
+        self.squares[1] += other.squares[1];
+        if other.parts > 0 {
+            self.part = other.part;
+            self.parts += other.parts;
+        }
         self.least = self.least.min(other.least);
         self.greatest = self.greatest.max(other.greatest);
     }
@@ -247,5 +282,52 @@ impl Merged {
             mine.merge(theirs, node, budget)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            Just(0.5),
+            Just(9_223_372_036_854_775_807_i64 as f64),
+            Just(-9_223_372_036_854_775_808_i64 as f64),
+            (-1_000_000_000_000_000_000_i64..1_000_000_000_000_000_000)
+                .prop_map(|whole| whole as f64),
+            (-9_i64..9).prop_map(|whole| whole as f64),
+        ]
+    }
+
+    fn of(values: &[f64]) -> Numbers {
+        let mut numbers = Numbers::default();
+        values.iter().for_each(|value| numbers.add(*value));
+        numbers
+    }
+
+    proptest! {
+        #[test]
+        fn sums_are_the_same_in_whatever_order_and_parts_they_are_made(
+            values in proptest::collection::vec(value(), 0..40), cut in any::<prop::sample::Index>(),
+        ) {
+            let forth = of(&values);
+            let mut back = values.clone();
+            back.reverse();
+            let cut = if back.is_empty() { 0 } else { cut.index(back.len()) };
+            let mut merged = of(&back[..cut]);
+            merged.merge(&of(&back[cut..]));
+            prop_assert_eq!(merged.sum().to_bits(), forth.sum().to_bits());
+            prop_assert_eq!(merged.squares().to_bits(), forth.squares().to_bits());
+        }
+    }
+
+    #[test]
+    fn what_is_small_is_not_lost_beside_what_is_large() {
+        let numbers = of(&[9.0e18, 8.0, -9.0e18, 0.5, 0.5]);
+        assert_eq!(numbers.sum(), 9.0);
+        assert_eq!(of(&[3.0, -4.0]).squares(), 25.0);
     }
 }

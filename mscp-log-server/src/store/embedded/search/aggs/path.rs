@@ -144,16 +144,16 @@ impl End {
 
     fn of_numbers(self, numbers: &Numbers) -> f64 {
         let count = numbers.count as f64;
-        let spread = || (numbers.squares - numbers.sum * numbers.sum / count).max(0.0);
+        let spread = || (numbers.squares() - numbers.sum() * numbers.sum() / count).max(0.0);
         match self {
             Self::Values => count,
-            Self::Sum => numbers.sum,
+            Self::Sum => numbers.sum(),
             // Of no value they are the ends of the line, as in Elasticsearch.
             Self::Min => numbers.least,
             Self::Max => numbers.greatest,
             _ if numbers.count == 0 => f64::NAN,
-            Self::Avg => numbers.sum / count,
-            Self::Squares => numbers.squares,
+            Self::Avg => numbers.sum() / count,
+            Self::Squares => numbers.squares(),
             Self::Variance => spread() / count,
             Self::Deviation => (spread() / count).sqrt(),
             Self::SampledVariance => spread() / (count - 1.0),

@@ -447,7 +447,7 @@ fn empty(node: &Node) -> Partial {
 
 fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
     let any = numbers.count > 0;
-    let avg = any.then(|| numbers.sum / numbers.count as f64);
+    let avg = any.then(|| numbers.sum() / numbers.count as f64);
     let least = any.then_some(numbers.least);
     let greatest = any.then_some(numbers.greatest);
     let text = |value: f64| shape.computed(value);
@@ -464,13 +464,13 @@ fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
             "min": least,
             "max": greatest,
             "avg": avg,
-            "sum": numbers.sum,
+            "sum": numbers.sum(),
         });
         for (name, value) in [
             ("min", least),
             ("max", greatest),
             ("avg", avg),
-            ("sum", any.then_some(numbers.sum)),
+            ("sum", any.then_some(numbers.sum())),
         ] {
             if let Some(text) = value.and_then(text) {
                 answer[format!("{name}_as_string")] = json!(text);
@@ -482,7 +482,7 @@ fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
         Shown::Min => single(least),
         Shown::Max => single(greatest),
         Shown::Avg => single(avg),
-        Shown::Sum => single(Some(numbers.sum)),
+        Shown::Sum => single(Some(numbers.sum())),
         Shown::Stats => stats(),
         Shown::Extended(sigma) => {
             let mut answer = stats();
@@ -497,7 +497,7 @@ fn shown_numbers(shown: Shown, numbers: &Numbers, shape: &Shape) -> Value {
 
 fn extend(answer: &mut Value, numbers: &Numbers, avg: Option<f64>, sigma: f64) {
     let count = numbers.count as f64;
-    let spread = avg.map(|_| (numbers.squares - numbers.sum * numbers.sum / count).max(0.0));
+    let spread = avg.map(|_| (numbers.squares() - numbers.sum() * numbers.sum() / count).max(0.0));
     let population = spread.map(|spread| spread / count);
     // One value has no variance of a sample; Elasticsearch says `NaN`, which
     // JSON has as a string.
@@ -522,7 +522,7 @@ fn extend(answer: &mut Value, numbers: &Numbers, avg: Option<f64>, sigma: f64) {
         (Some(_), None) => Some(json!("NaN")),
         _ => bound(times, sampled_deviation),
     };
-    answer["sum_of_squares"] = json!(avg.map(|_| numbers.squares));
+    answer["sum_of_squares"] = json!(avg.map(|_| numbers.squares()));
     answer["variance"] = json!(population);
     answer["variance_population"] = json!(population);
     answer["variance_sampling"] = json!(sampling);
