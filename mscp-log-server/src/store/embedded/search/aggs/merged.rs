@@ -314,7 +314,7 @@ mod tests {
             values in proptest::collection::vec(value(), 0..40), cut in any::<prop::sample::Index>(),
         ) {
             let forth = of(&values);
-            let mut back = values.clone();
+            let mut back = values;
             back.reverse();
             let cut = if back.is_empty() { 0 } else { cut.index(back.len()) };
             let mut merged = of(&back[..cut]);
