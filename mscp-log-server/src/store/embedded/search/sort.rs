@@ -260,11 +260,24 @@ impl Plan {
                 )),
                 None => None,
             };
+            // Two texts between the same two of a segment have one rank there.
+            let tie = match &self.after {
+                Some(texts) if after == Some(directed(missing, key.descending)) => {
+                    let order = key.missing.cmp(&texts[place]);
+                    if key.descending {
+                        order.reverse()
+                    } else {
+                        order
+                    }
+                }
+                _ => Ordering::Equal,
+            };
             keys.push(SegmentKey {
                 key,
                 values,
                 missing,
                 after,
+                tie,
             });
         }
         Ok(SegmentKeys { keys, position })
@@ -282,6 +295,8 @@ struct SegmentKey<'a> {
     values: Option<Values>,
     missing: i128,
     after: Option<i128>,
+    /// How what is missing lies to `after` where both have the same rank.
+    tie: Ordering,
 }
 
 impl SegmentKeys<'_> {
@@ -329,7 +344,8 @@ impl SegmentKeys<'_> {
             match value.cmp(&after) {
                 Ordering::Less => return false,
                 Ordering::Greater => return true,
-                Ordering::Equal => {}
+                Ordering::Equal if key.tie == Ordering::Equal => {}
+                Ordering::Equal => return key.tie == Ordering::Greater,
             }
         }
         false
