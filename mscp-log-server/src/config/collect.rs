@@ -7,7 +7,7 @@ use std::time::Duration;
 use mscp_log_core::clean::chunk::FileKind;
 
 use super::read::{Reader, duration, list, number, size, switch, text};
-use super::{GIB, KIB, MIB, MINUTE_MS, Secret, SecretSource, filled, path, value};
+use super::{GIB, KIB, MIB, MINUTE_MS, SecretSource, filled, path, value};
 use crate::collect::files::{Files, Joining, Pattern, Reading, TimeFormat};
 use crate::collect::journal::Journal;
 use crate::collect::lumberjack;
@@ -138,7 +138,7 @@ fn output(reader: &mut Reader) -> Option<Output> {
 
 fn lumberjack(reader: &mut Reader) -> Option<lumberjack::Settings> {
     let key = |last: &str| format!("collect.lumberjack.{last}");
-    let hosts = reader.read(&key("hosts"), list(host_and_port));
+    let hosts = reader.read(&key("hosts"), list(value::host_and_port));
     let load_balance = reader.read(&key("load_balance"), switch);
     let ca_file = reader.optional(&key("ca_file"), text(path));
     let cert = reader.optional(&key("tls_cert"), text(path));
@@ -205,33 +205,12 @@ fn lumberjack(reader: &mut Reader) -> Option<lumberjack::Settings> {
     })
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
-    let authority: Option<http::uri::Authority> = text.parse().ok();
-    let good = authority.is_some_and(|authority| {
-        !authority.host().is_empty()
-            && authority.port_u16().is_some_and(|port| port > 0)
-            && !text.contains('@')
-    });
-    good.then(|| text.to_owned())
-        .ok_or_else(|| format!("expected host:port such as logstash:5044, found \"{text}\""))
-}
-
 fn gateway(reader: &mut Reader) -> Option<Gateway> {
     let url = reader.optional("collect.url", text(value::origin));
     let base = reader.read("collect.base", text(value::base));
     let region = reader.read("collect.region", text(filled));
-    let written = reader.optional("collect.token", text(|text| filled(text).map(Secret::new)));
-    let from_file = reader.optional("collect.token_file", text(path));
+    let token = reader.secret("collect.token");
     let ca_file = reader.optional("collect.ca_file", text(path));
-    if written.is_some() && from_file.is_some() {
-        reader.fault(
-            "collect.token_file",
-            "expected only one of it and collect.token",
-        );
-    }
-    let token = written
-        .map(SecretSource::Text)
-        .or(from_file.map(SecretSource::File));
     let Some(url) = url else {
         if token.is_some() || ca_file.is_some() {
             reader.fault(

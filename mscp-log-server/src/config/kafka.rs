@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::read::{Reader, duration, list, number, size, switch, text};
-use super::value::Secret;
+use super::value;
 use super::{KIB, MIB, MINUTE_MS, SECOND_MS, SecretSource, filled, path};
 
 /// How Kafka is used as the buffer.
@@ -119,7 +119,7 @@ pub(super) fn read(reader: &mut Reader, used: bool) -> Option<Kafka> {
     let given = ["buffer.brokers", "buffer.topic", "buffer.librdkafka"];
     let given = given.map(|key| (key, reader.has(key)));
     let kafka = Kafka {
-        brokers: reader.read("buffer.brokers", list(broker)),
+        brokers: reader.read("buffer.brokers", list(value::host_and_port)),
         topic: reader.optional("buffer.topic", text(topic)),
         group: reader.optional("buffer.group", text(filled)),
         partitions: u32_of(reader.read("buffer.partitions", number(1, 10_000))),
@@ -195,20 +195,7 @@ fn tls(reader: &mut Reader) -> Option<Tls> {
 fn sasl(reader: &mut Reader) -> Option<Sasl> {
     let mechanism = reader.optional("buffer.sasl_mechanism", text(mechanism));
     let user = reader.optional("buffer.sasl_user", text(filled));
-    let written = reader.optional(
-        "buffer.sasl_password",
-        text(|it| filled(it).map(Secret::new)),
-    );
-    let from_file = reader.optional("buffer.sasl_password_file", text(path));
-    if written.is_some() && from_file.is_some() {
-        reader.fault(
-            "buffer.sasl_password_file",
-            "expected only one of it and buffer.sasl_password",
-        );
-    }
-    let password = written
-        .map(SecretSource::Text)
-        .or(from_file.map(SecretSource::File));
+    let password = reader.secret("buffer.sasl_password");
     match (mechanism, user, password) {
         (None, None, None) => None,
         (Some(mechanism), Some(user), Some(password)) => Some(Sasl {
@@ -239,19 +226,6 @@ fn mechanism(text: &str) -> Result<String, String> {
     } else {
         let expected = MECHANISMS.join(", ");
         Err(format!("expected one of {expected}, found \"{text}\""))
-    }
-}
-
-fn broker(text: &str) -> Result<String, String> {
-    let port = text.rsplit_once(':').and_then(|(host, port)| {
-        let host = !host.is_empty() && !host.contains([',', '/', ' ']);
-        host.then(|| port.parse::<u16>().ok()).flatten()
-    });
-    match port {
-        Some(port) if port > 0 => Ok(text.to_owned()),
-        _ => Err(format!(
-            "expected host:port such as kafka-0:9092, found \"{text}\""
-        )),
     }
 }
 

@@ -566,20 +566,9 @@ fn store(reader: &mut Reader, path: &impl Fn(&str) -> String) -> StoreKind {
     let judged = reader.errors.len() == faults;
     let ca_file = reader.optional(&path("store_ca_file"), text(self::path));
     let user = reader.optional(&path("store_user"), text(filled));
-    let mut secret = |name: &str| {
-        let written = reader.optional(&path(name), text(|text| filled(text).map(Secret::new)));
-        let file = path(&format!("{name}_file"));
-        let from_file = reader.optional(&file, text(self::path));
-        if written.is_some() && from_file.is_some() {
-            reader.fault(file, format!("expected only one of it and {}", path(name)));
-        }
-        written
-            .map(SecretSource::Text)
-            .or(from_file.map(SecretSource::File))
-    };
-    let password = secret("store_password");
-    let api_key = secret("store_api_key");
-    let bearer = secret("store_bearer");
+    let password = reader.secret(&path("store_password"));
+    let api_key = reader.secret(&path("store_api_key"));
+    let bearer = reader.secret(&path("store_bearer"));
     let given = [
         user.is_some() || password.is_some(),
         api_key.is_some(),

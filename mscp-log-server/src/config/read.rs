@@ -7,6 +7,7 @@ use std::fmt;
 use toml::{Table, Value};
 
 use super::key::{self, Form, KEYS};
+use super::{Secret, SecretSource, filled};
 
 /// What is wrong with one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +207,20 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// A secret that may be absent: the value of `path`, or the content of the
+    /// file that `{path}_file` names.
+    pub(super) fn secret(&mut self, path: &str) -> Option<SecretSource> {
+        let file = format!("{path}_file");
+        let written = self.optional(path, text(|it| filled(it).map(Secret::new)));
+        let from_file = self.optional(&file, text(super::path));
+        if written.is_some() && from_file.is_some() {
+            self.fault(file, format!("expected only one of it and {path}"));
+        }
+        written
+            .map(SecretSource::Text)
+            .or(from_file.map(SecretSource::File))
     }
 }
 

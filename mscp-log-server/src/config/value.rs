@@ -235,6 +235,19 @@ pub(crate) fn version(text: &str) -> Result<(u16, u16, u16), String> {
     }
 }
 
+/// `host:port`, an IPv6 address in brackets.
+pub(super) fn host_and_port(text: &str) -> Result<String, String> {
+    let authority: Option<http::uri::Authority> = text.parse().ok();
+    let good = authority.is_some_and(|authority| {
+        !authority.host().is_empty()
+            && authority.port_u16().is_some_and(|port| port > 0)
+            && !text.contains('@')
+    });
+    good.then(|| text.to_owned()).ok_or_else(|| {
+        format!("expected host:port such as logs.example.org:5044, found \"{text}\"")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

@@ -261,9 +261,11 @@ impl Plan {
                 None => None,
             };
             // Two texts between the same two of a segment have one rank there.
-            let tie = match &self.after {
-                Some(texts) if after == Some(directed(missing, key.descending)) => {
-                    let order = key.missing.cmp(&texts[place]);
+            let tie = match (&key.missing, self.after.as_ref().map(|after| &after[place])) {
+                (Raw::Text(missing_text), Some(Raw::Text(after_text)))
+                    if after == Some(directed(missing, key.descending)) =>
+                {
+                    let order = missing_text.cmp(after_text);
                     if key.descending {
                         order.reverse()
                     } else {
