@@ -9,9 +9,9 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 # What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
-test test-deploy test-engines check deny: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
+test test-deploy test-engines system-test check deny: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship test-deploy test-deploy-apiserver deploy-tools kill-test ledger-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship test-deploy test-deploy-apiserver deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,7 +28,7 @@ setup:
 run: setup ## build the system and run it with sample data (mscp-log demo)
 	$(CARGO) run --release --locked -p mscp-log-server --bin mscp-log -- demo
 
-test: setup wasm ## everything that CI runs: format, lints, all tests, four real stores and Kafka
+test: setup wasm ## everything that CI runs: format, lints, all tests, real stores, Kafka and PostgreSQL
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) build --workspace --locked --bins --tests
@@ -36,9 +36,9 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, four real
 	@$(MAKE) --no-print-directory engines ENGINES=$(USUAL_ENGINES)
 	@$(MAKE) --no-print-directory clients
 	@$(MAKE) --no-print-directory journal-remote
-	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
 	@$(MAKE) --no-print-directory postgres
-	tests/engines/postgres.sh $(CARGO) test --workspace --locked --lib -- identity::
+	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
+	target/debug/with-postgres $(CARGO) test --workspace --locked --lib -- identity::
 	@if $(MAKE) --no-print-directory deploy-tools; then $(DEPLOY)/python/bin/python tests/deploy/check.py --program target/debug/mscp-log; \
 	else echo "reference-deploy was not checked, see above"; fi
 
@@ -59,7 +59,7 @@ java:
 		else echo "missing packages; run: sudo apt-get install -y openjdk-17-jdk-headless maven" >&2; exit 1; fi; \
 	fi
 
-# The tests of identity run once more on a server of their own.
+# The whole system's accounts are there; the tests of identity run once more on a server of their own.
 postgres:
 	@if ! ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1 && ! command -v pg_ctl >/dev/null; then \
 		if ! command -v apt-get >/dev/null; then echo "PostgreSQL is missing; install it with your system's packages" >&2; exit 1; \
@@ -195,6 +195,13 @@ FAULTS ?= 30
 ledger-test: setup clients journal-remote ## collect and send 300,000 lines while agent, node and links are killed and cut (LINES_WRITTEN, FAULTS, SEED)
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin ledger-test -- --lines $(LINES_WRITTEN) --faults $(FAULTS) --seed $(SEED)
+
+ROUNDS ?= 3
+AWAY ?= 30
+system-test: setup postgres ## two processes of each role, Kafka, Elasticsearch, PostgreSQL; all are killed and stopped in turn (ROUNDS, AWAY, SEED)
+	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-8.19.0,kafka-4.1.1
+	$(CARGO) build --release --locked -p mscp-log-server --features kafka,postgres
+	$(CARGO) run --release --locked -p mscp-log-tests --bin system-test -- --rounds $(ROUNDS) --away $(AWAY) --seed $(SEED)
 
 # Makes real journal files of what it is given; without it tests leave the journal out.
 journal-remote:

@@ -12,5 +12,6 @@ pub mod kill;
 pub mod ledger;
 pub mod process;
 pub mod proxy;
+pub mod system;
 pub mod target;
 pub mod tls;

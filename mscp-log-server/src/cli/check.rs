@@ -199,8 +199,8 @@ async fn reach_brokers(config: &Config) -> Vec<ConfigError> {
     #[cfg(feature = "kafka")]
     if let BufferKind::Kafka(kafka) = &config.buffer.kind {
         let settings = kafka::Settings::new((**kafka).clone(), &config.push.region);
-        let faults = KafkaBuffer::reach(&settings).await.err();
-        let faults = faults.into_iter().flatten();
+        let unready = KafkaBuffer::reach(&settings).await.err();
+        let faults = unready.map(kafka::Unready::reasons).into_iter().flatten();
         return faults
             .map(|reason| ConfigError {
                 key: "buffer.brokers".to_owned(),

@@ -47,7 +47,7 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let stopped = Stop::new()?;
+        let mut stopped = Stop::new()?;
         let folder = Folder::new(self.data)?;
         let listen = self.listen.unwrap_or_else(free_address);
         let mut config = load(&Source {

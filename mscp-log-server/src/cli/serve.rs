@@ -35,10 +35,16 @@ impl Serve {
         }
         // Installed before the node starts, so that a signal during a long
         // start is not the end without a word.
-        let stopped = Stop::new()?;
+        let mut stopped = Stop::new()?;
         let drain = config.http.drain;
         let data = config.data.display().to_string();
-        let node = start(config, administrator()).await?;
+        let node = tokio::select! {
+            node = start(config, administrator()) => node?,
+            () = stopped.wait() => {
+                tracing::info!("stopped before it had started");
+                return Ok(());
+            }
+        };
         output::line(&format!(
             "mscp-log {} listens on {}",
             env!("CARGO_PKG_VERSION"),
@@ -111,7 +117,7 @@ impl Stop {
         })
     }
 
-    pub(super) async fn wait(mut self) {
+    pub(super) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

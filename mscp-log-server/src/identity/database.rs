@@ -78,6 +78,20 @@ pub enum DatabaseError {
     },
 }
 
+impl DatabaseError {
+    /// Whether it is a server that does not answer, or not yet (`SQLSTATE`
+    /// 57P03, cannot connect now, and 53300, too many connections).
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Sql(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
+            Self::Sql(sqlx::Error::Database(told)) => {
+                matches!(told.code().as_deref(), Some("57P03" | "53300"))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A change in the making: all of it or nothing.
 pub(super) type Change = Transaction<'static, Any>;
 

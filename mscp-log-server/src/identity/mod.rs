@@ -97,6 +97,14 @@ pub enum IdentityError {
     System(String),
 }
 
+impl IdentityError {
+    /// Whether it is a database server that does not answer yet.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_away())
+    }
+}
+
 /// Why an account, a role or a service token was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {

@@ -1,14 +1,15 @@
 //! A node: the one place that knows every component and puts them together.
 
+mod open;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use mscp_log_core::access::{Base, BaseError};
+use mscp_log_core::access::BaseError;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,28 +18,19 @@ use crate::api::access::Door;
 use crate::api::cors::Cors;
 use crate::api::health::{Check, Health};
 use crate::api::listen;
-use crate::api::push::Ways;
-use crate::api::{self, App, Rooms};
-use crate::backup::Backups;
+use crate::api::{self, Rooms};
 use crate::buffer::Buffer;
-use crate::buffer::dead_letters::{self, DeadLetters};
-use crate::buffer::disk::{DiskBuffer, DiskSettings, OpenError};
-#[cfg(feature = "kafka")]
-use crate::buffer::kafka::{self, Foreign, KafkaBuffer};
+use crate::buffer::dead_letters::DeadLetters;
+use crate::buffer::disk::OpenError;
 use crate::collect::{self, AgentError};
-use crate::config::{self, BufferKind, Config, Role, StoreKind};
+use crate::config::{self, Config, Role};
 use crate::folder::{Folder, FolderError};
-use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError, Setup};
+use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError};
 use crate::ingest::beats::{self, Beats};
 use crate::ingest::collect::Collect;
-use crate::ingest::push::Push;
-#[cfg(feature = "kafka")]
-use crate::pipeline::Cleaner;
-use crate::query::{Region, Sealing};
 use crate::ship::{self, HeldBack};
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
-use crate::store::embedded::{self, EmbeddedStore};
 use crate::tls::{self, TlsError, TlsFiles};
 
 /// Why a node does not start.
@@ -54,8 +46,13 @@ pub enum NodeError {
     #[error("buffer: {0}")]
     Buffer(#[from] OpenError),
     /// Kafka cannot be the buffer.
-    #[error("buffer: {}", .0.join("; "))]
-    Kafka(Vec<String>),
+    #[error("buffer: {reason}")]
+    Kafka {
+        /// Everything that stands in the way.
+        reason: String,
+        /// Whether it may be otherwise soon.
+        passes: bool,
+    },
     /// A region's store cannot be opened.
     #[error("store of region {region}: {reason}")]
     Store {
@@ -91,6 +88,17 @@ pub enum NodeError {
     /// Beats cannot be listened for.
     #[error(transparent)]
     Beats(#[from] beats::StartError),
+}
+
+impl NodeError {
+    /// Whether what is in the way is an engine that does not answer yet.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Identity(error) => error.is_away(),
+            Self::Kafka { passes, .. } => *passes,
+            _ => false,
+        }
+    }
 }
 
 /// A running node. [`Node::stop`] drains it; dropped without, its tasks are
@@ -196,11 +204,11 @@ impl Node {
             true => Some(self.identity(config, administrator).await?),
             false => None,
         };
-        let (buffer, dead) = open_buffer(config, &data).await?;
+        let (buffer, dead) = open::buffer(config, &data).await?;
         self.buffer = Some(Arc::clone(&buffer));
-        let mut stores = Stores::default();
+        let mut stores = open::Stores::default();
         if is_api || roles.has(Role::Shipper) {
-            stores = open_stores(config, &data, dead.as_ref())?;
+            stores = open::stores(config, &data, dead.as_ref())?;
         }
         self.stores = stores.by_region.values().cloned().collect();
         observe(health, &buffer, identity.as_ref(), &stores.letters);
@@ -215,7 +223,7 @@ impl Node {
         }
         if roles.has(Role::Shipper) {
             let target = stores.by_region.get(&config.push.region);
-            let target = target.ok_or_else(|| no_region(config))?;
+            let target = target.ok_or_else(|| open::no_region(config))?;
             let held = Arc::new(HeldBack::default());
             self.workers.spawn(ship::ship(
                 Arc::clone(&buffer),
@@ -229,7 +237,7 @@ impl Node {
         let mut rooms = Rooms::default();
         if is_parser {
             let collect = Collect::open(config, Arc::clone(&buffer));
-            rooms.parser = Some(Arc::new(collect.ok_or_else(|| no_region(config))?));
+            rooms.parser = Some(Arc::new(collect.ok_or_else(|| open::no_region(config))?));
             let beats = Beats::open(config, Arc::clone(&buffer), self.closing.clone()).await?;
             self.beats = beats.as_ref().map(Beats::address);
             if let Some(beats) = beats {
@@ -241,7 +249,7 @@ impl Node {
         };
         if is_api {
             rooms.api = Some(Arc::new(
-                open_app(config, &data, &identity, buffer, stores).await?,
+                open::app(config, &data, &identity, buffer, stores).await?,
             ));
         }
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
@@ -254,15 +262,7 @@ impl Node {
         config: &Config,
         administrator: Administrator,
     ) -> Result<Arc<Identity>, NodeError> {
-        let base = Base::new(&config.http.base, config.http.public_url.as_deref())
-            .map_err(|error| setting_of(&error))?;
-        let opened = Identity::open(Setup {
-            auth: &config.auth,
-            data: self.data.path(),
-            base,
-            administrator,
-        })
-        .await?;
+        let opened = open::identity(config, self.data.path(), administrator).await?;
         self.first_administrator = opened.first_administrator;
         let identity = Arc::new(opened.identity);
         let (running, stopping) = (Arc::clone(&identity), self.stopping.clone());
@@ -373,175 +373,6 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Nod
             address,
             error,
         })
-}
-
-/// The buffer, and its dead letters where they lie beside its records.
-async fn open_buffer(
-    config: &Config,
-    data: &Path,
-) -> Result<(Arc<dyn Buffer>, Option<Arc<DeadLetters>>), NodeError> {
-    match &config.buffer.kind {
-        BufferKind::Disk => Ok((Arc::new(open_disk(&config.buffer, data)?), None)),
-        #[cfg(feature = "kafka")]
-        BufferKind::Kafka(kafka) => {
-            let cleaner = Cleaner::open(config).ok_or_else(|| no_region(config))?;
-            let clean = move |message: Foreign<'_>| cleaner.foreign(message);
-            let settings = kafka::Settings::new((**kafka).clone(), &config.push.region);
-            let buffer = KafkaBuffer::open(settings, Arc::new(clean)).await;
-            let buffer = Arc::new(buffer.map_err(NodeError::Kafka)?);
-            let letters = buffer.letters();
-            Ok((buffer, Some(letters)))
-        }
-        #[cfg(not(feature = "kafka"))]
-        BufferKind::Kafka(_) => Err(NodeError::Kafka(vec![
-            "this program was built without it".to_owned(),
-        ])),
-    }
-}
-
-fn open_disk(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, NodeError> {
-    let settings = DiskSettings {
-        max_bytes: settings.max_bytes,
-        segment_bytes: settings.segment_bytes,
-        ..DiskSettings::default()
-    };
-    let buffer = DiskBuffer::open(&data.join("buffer"), settings)?;
-    let found = buffer.recovered();
-    tracing::debug!(?found, "the buffer is open");
-    Ok(buffer)
-}
-
-fn no_region(config: &Config) -> NodeError {
-    NodeError::Setting {
-        key: "push.region",
-        reason: format!("there is no region {:?}", config.push.region),
-    }
-}
-
-/// The stores of the regions, and what they refuse.
-#[derive(Default)]
-struct Stores {
-    by_region: BTreeMap<String, Arc<dyn Store>>,
-    letters: BTreeMap<String, Arc<DeadLetters>>,
-    /// Those that are clusters.
-    clusters: Vec<(String, Arc<ElasticStore>)>,
-}
-
-/// Open every region's store; `dead` are the dead letters that lie in the buffer.
-fn open_stores(
-    config: &Config,
-    data: &Path,
-    dead: Option<&Arc<DeadLetters>>,
-) -> Result<Stores, NodeError> {
-    let mut stores = Stores::default();
-    for (name, region) in &config.regions {
-        let refused = match dead {
-            Some(letters) if *name == config.push.region => Arc::clone(letters),
-            _ => open_letters(name, data)?,
-        };
-        let store: Arc<dyn Store> = match &region.store {
-            StoreKind::Embedded => open_embedded(config, name, region, data, Arc::clone(&refused))?,
-            StoreKind::Cluster(cluster) => {
-                let refused = Arc::clone(&refused);
-                let store = ElasticStore::start(cluster, config.search.timeout, refused);
-                let store = Arc::new(store.map_err(|reason| unusable(name, reason))?);
-                stores.clusters.push((name.clone(), Arc::clone(&store)));
-                store
-            }
-        };
-        stores.by_region.insert(name.clone(), store);
-        stores.letters.insert(name.clone(), refused);
-    }
-    Ok(stores)
-}
-
-/// The components that the handlers of the role `api` call.
-async fn open_app(
-    config: &Config,
-    data: &Path,
-    identity: &Identity,
-    buffer: Arc<dyn Buffer>,
-    stores: Stores,
-) -> Result<App, NodeError> {
-    let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
-        key: "push.region",
-        reason: error.to_string(),
-    })?;
-    let sealing = identity.shared_secret("cursors").await?;
-    let sealing = Arc::new(Sealing::new(&sealing));
-    let regions = stores.by_region.iter().map(|(name, store)| {
-        let (store, sealing) = (Arc::clone(store), Arc::clone(&sealing));
-        let region = Region::new(name, store, &config.search, sealing);
-        (name.clone(), region)
-    });
-    let regions = regions.collect();
-    let backups = Backups::new(
-        data.to_owned(),
-        buffer,
-        stores.by_region,
-        stores.letters.clone(),
-    );
-    let backups = backups.map_err(|error| {
-        let path = data.to_owned();
-        FolderError::Io { path, error }
-    })?;
-    Ok(App {
-        backups: Arc::new(backups),
-        regions,
-        letters: stores.letters,
-        ways: Ways {
-            push: Arc::new(push),
-            otlp: config.otlp.enabled,
-            version: config.elasticsearch.version,
-        },
-    })
-}
-
-fn unusable(region: &str, reason: impl Into<String>) -> NodeError {
-    NodeError::Store {
-        region: region.to_owned(),
-        reason: reason.into(),
-    }
-}
-
-fn open_letters(region: &str, data: &Path) -> Result<Arc<DeadLetters>, NodeError> {
-    let path = data.join("dead-letters").join(region);
-    match DeadLetters::open(&path, dead_letters::MAX_BYTES) {
-        Ok(letters) => Ok(Arc::new(letters)),
-        Err(error) => Err(unusable(region, format!("{}: {error}", path.display()))),
-    }
-}
-
-fn open_embedded(
-    config: &Config,
-    name: &str,
-    region: &config::Region,
-    data: &Path,
-    letters: Arc<DeadLetters>,
-) -> Result<Arc<dyn Store>, NodeError> {
-    let limits = &config.search;
-    let settings = embedded::Settings {
-        name: format!("mscp-log-{name}"),
-        version: config.elasticsearch.version,
-        memory_bytes: region.memory,
-        commit_interval: region.commit_interval,
-        max_body_bytes: limits.max_body_bytes,
-        max_concurrent_searches: number(limits.max_concurrent),
-        search_limits: embedded::search::Limits {
-            window: limits.max_window,
-            buckets: number(limits.max_buckets),
-            aggregation_bytes: number(limits.max_memory),
-        },
-        search_timeout: limits.timeout,
-    };
-    let opened = EmbeddedStore::open(&data.join("store").join(name), settings, letters);
-    Ok(Arc::new(
-        opened.map_err(|error| unusable(name, error.to_string()))?,
-    ))
-}
-
-fn number(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn tls_files(http: &config::Http) -> Option<TlsFiles> {

@@ -4,6 +4,7 @@
 
 mod java;
 pub mod kafka;
+pub mod postgres;
 mod process;
 
 use std::path::PathBuf;

@@ -214,8 +214,8 @@ fn push(list: &mut Vec<String>, line: &str) {
 
 /// What a search found of a line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    times: u32,
+pub(crate) struct Found {
+    pub(crate) times: u32,
     /// Whether it has the tag that says that there was more.
     cut: bool,
     /// Whether it came from a file.
@@ -232,7 +232,7 @@ impl Found {
 }
 
 /// Everything that is in the store, by message.
-pub(super) async fn read_back(url: &str, token: &str) -> HashMap<String, Found> {
+pub(crate) async fn read_back(url: &str, token: &str) -> HashMap<String, Found> {
     let mut found: HashMap<String, Found> = HashMap::new();
     let mut after = Value::Null;
     loop {

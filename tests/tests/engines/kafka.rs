@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libtest_mimic::{Failed, Trial};
-use mscp_log_server::buffer::kafka::{KafkaBuffer, Settings};
+use mscp_log_server::buffer::kafka::{KafkaBuffer, Settings, Unready};
 use mscp_log_server::buffer::{AppendError, Buffer};
 use mscp_log_server::config::{BufferKind, Config};
 use mscp_log_server::pipeline::Cleaner;
@@ -148,7 +148,7 @@ fn settings_of(variables: BTreeMap<String, String>) -> (Settings, Arc<Cleaner>) 
     (Settings::new(*kafka, "local"), Arc::new(cleaner))
 }
 
-async fn try_open(variables: BTreeMap<String, String>) -> Result<Arc<KafkaBuffer>, Vec<String>> {
+async fn try_open(variables: BTreeMap<String, String>) -> Result<Arc<KafkaBuffer>, Unready> {
     let (settings, cleaner) = settings_of(variables);
     let clean = Arc::new(
         move |message: mscp_log_server::buffer::kafka::Foreign<'_>| cleaner.foreign(message),
@@ -193,9 +193,14 @@ fn everything_in(broker: &Kafka, topic: &str) -> Vec<Seen> {
     let mut assigned = TopicPartitionList::new();
     let mut wanted = 0;
     for partition in 0..i32::try_from(partitions).unwrap() {
-        let (low, high) = consumer
-            .fetch_watermarks(topic, partition, PATIENCE)
-            .unwrap();
+        // A broker that has just started may not lead it yet.
+        let begun = Instant::now();
+        let (low, high) = loop {
+            match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+                Ok(marks) => break marks,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            }
+        };
         wanted += usize::try_from(high - low).unwrap();
         assigned
             .add_partition_offset(topic, partition, Offset::Beginning)
@@ -365,21 +370,23 @@ async fn make(broker: &Kafka, name: &str, partitions: i32, settings: &[(&str, &s
 fn wrong_settings(broker: &mut Kafka) -> Result<(), Failed> {
     RUNTIME.block_on(async {
         make(broker, "compacted", 1, &[("cleanup.policy", "compact")]).await;
-        let faults = try_open(variables(broker, "compacted")).await.unwrap_err();
+        let unready = try_open(variables(broker, "compacted")).await.unwrap_err();
+        let faults = unready.reasons();
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert!(faults[0].contains("1 partitions") && faults[1].contains("cleanup.policy"));
 
         let mut strict = variables(broker, "three-replicas");
         strict.insert("MSCP_LOG_BUFFER__REPLICATION".to_owned(), "3".to_owned());
-        let faults = try_open(strict).await.unwrap_err();
-        assert!(faults[0].contains("fewer brokers"), "{faults:?}");
+        let unready = try_open(strict).await.unwrap_err();
+        assert!(matches!(unready, Unready::Away(_)), "{unready:?}");
+        assert!(unready.to_string().contains("fewer brokers"), "{unready:?}");
 
         let mut absent = variables(broker, "absent");
         absent.insert(
             "MSCP_LOG_BUFFER__CREATE_TOPIC".to_owned(),
             "false".to_owned(),
         );
-        let faults = try_open(absent).await.unwrap_err();
+        let faults = try_open(absent).await.unwrap_err().reasons();
         assert!(faults[0].contains("is not there"), "{faults:?}");
         for fault in faults {
             assert!(!fault.contains('\n'), "{fault}");
@@ -420,7 +427,10 @@ fn secured(broker: &mut Kafka) -> Result<(), Failed> {
             (("TLS_CA_FILE", other_ca.as_str()), "certificate"),
             (("TLS_CA_FILE", "/nowhere.pem"), "ssl.ca.location"),
         ] {
-            let faults = try_open(with(&[changed])).await.unwrap_err();
+            let unready = try_open(with(&[changed])).await.unwrap_err();
+            // No reason to wait.
+            assert!(matches!(unready, Unready::Wrong(_)), "{unready:?}");
+            let faults = unready.reasons();
             assert!(faults[0].contains(said), "{changed:?}: {faults:?}");
             assert!(!faults[0].contains("hunter2") && !faults[0].contains(PASSWORD));
             assert!(!faults[0].contains('\n'), "{faults:?}");

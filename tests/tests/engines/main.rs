@@ -11,6 +11,7 @@ mod differential;
 mod kafka;
 mod restriction;
 mod shipping;
+mod system;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,6 +50,11 @@ fn main() -> ExitCode {
     let brokers = engine::kafka::selected().into_iter();
     for broker in brokers.filter(|spec| runs(spec.name, spec.available())) {
         failed |= libtest_mimic::run(&arguments, kafka::trials(broker)).has_failed();
+    }
+    if let Some(database) = system::wanted()
+        && runs("system", database)
+    {
+        failed |= libtest_mimic::run(&arguments, system::trials()).has_failed();
     }
     ExitCode::from(u8::from(failed))
 }

@@ -31,6 +31,7 @@ use consumer::{KafkaConsumer, Measured};
 pub use foreign::{Clean, Foreign};
 use producer::{FRAME, Producer};
 pub use settings::Settings;
+pub use topic::Unready;
 
 /// How often the brokers are asked whether they are there.
 const LOOK: Duration = Duration::from_secs(5);
@@ -64,15 +65,14 @@ impl KafkaBuffer {
     /// Foreign messages are cleaned by `clean`.
     ///
     /// # Errors
-    /// Everything that stands in the way, each in a line.
-    pub async fn open(settings: Settings, clean: Arc<Clean>) -> Result<Self, Vec<String>> {
+    /// Everything that stands in the way.
+    pub async fn open(settings: Settings, clean: Arc<Clean>) -> Result<Self, Unready> {
         let found = topic::ready(&settings).await?;
         let largest = found.largest();
-        let one = |reason: String| vec![reason];
-        let config = settings.producer(largest).map_err(one)?;
+        let config = settings.producer(largest)?;
         let producer = Producer::open(config, &settings.topic, settings.kafka.timeout);
-        let producer = Arc::new(producer.map_err(one)?);
-        let letters = letters::TopicLetters::open(&settings).map_err(one)?;
+        let producer = Arc::new(producer?);
+        let letters = letters::TopicLetters::open(&settings)?;
         let unreachable = Arc::new(ArcSwapOption::empty());
         let stop = CancellationToken::new();
         let letters = Arc::new(DeadLetters::of_topic(letters));
@@ -100,8 +100,8 @@ impl KafkaBuffer {
     /// Reach the brokers and check the topics, and change nothing.
     ///
     /// # Errors
-    /// Everything that stands in the way, each in a line.
-    pub async fn reach(settings: &Settings) -> Result<(), Vec<String>> {
+    /// Everything that stands in the way.
+    pub async fn reach(settings: &Settings) -> Result<(), Unready> {
         topic::reach(settings).await
     }
 

@@ -39,7 +39,8 @@ pub(super) struct Producer {
     renewing: AtomicBool,
     room: Arc<Semaphore>,
     closed: AtomicBool,
-    /// Why the last delivery failed, until one succeeds.
+    /// Why the last delivery failed, until one succeeds or the brokers answer
+    /// anew.
     failing: ArcSwapOption<String>,
 }
 
@@ -234,9 +235,17 @@ impl Producer {
         let running = self.running.load_full();
         let client = running.client();
         match client.fetch_metadata(Some(&self.topic), patience) {
-            Ok(_) => {
+            Ok(metadata) => {
                 client.context().0.clear();
-                Ok(())
+                let partitions = metadata.topics().iter().flat_map(|it| it.partitions());
+                // One of many that is led by nobody is told by what fails.
+                if partitions.clone().any(|it| it.leader() >= 0) {
+                    // A replica that is not ready gets no records, and would
+                    // never see a delivery that succeeds.
+                    self.failing.store(None);
+                    return Ok(());
+                }
+                Err(format!("no partition of topic {} has a leader", self.topic))
             }
             Err(error) => Err(client.context().0.trouble().unwrap_or_else(|| told(&error))),
         }

@@ -1,6 +1,7 @@
 //! What librdkafka is told: the connection, and what the promises of the buffer
 //! rest on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -157,12 +158,18 @@ fn millis(duration: Duration) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Talk {
     trouble: ArcSwapOption<String>,
+    refused: AtomicBool,
 }
 
 impl Talk {
     /// What is wrong with the brokers, if something is.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.load_full().map(|reason| (*reason).clone())
+    }
+
+    /// Whether they answered, and want other keys or certificates than they get.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// They answered.
@@ -173,6 +180,10 @@ impl Talk {
     }
 
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed};
+        if let Some(Authentication | SaslAuthenticationFailed | SSL) = error.rdkafka_error_code() {
+            self.refused.store(true, Ordering::Relaxed);
+        }
         // That all are down says less than why each is.
         let all = matches!(error, KafkaError::Global(RDKafkaErrorCode::AllBrokersDown));
         if !(all && self.trouble.load().is_some()) {

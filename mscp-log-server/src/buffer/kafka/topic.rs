@@ -14,6 +14,38 @@ use rdkafka::producer::{Producer as _, ThreadedProducer};
 use super::producer::Reports;
 use super::settings::{Settings, Talk, told};
 
+/// Why the topics are not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// The brokers, or enough of them, do not answer; they may later.
+    Away(String),
+    /// What is wrong, each in a line.
+    Wrong(Vec<String>),
+}
+
+impl Unready {
+    /// Everything that stands in the way, each in a line.
+    #[must_use]
+    pub fn reasons(self) -> Vec<String> {
+        match self {
+            Self::Away(reason) => vec![reason],
+            Self::Wrong(reasons) => reasons,
+        }
+    }
+}
+
+impl std::fmt::Display for Unready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.clone().reasons().join("; "))
+    }
+}
+
+impl From<String> for Unready {
+    fn from(reason: String) -> Self {
+        Self::Wrong(vec![reason])
+    }
+}
+
 /// How long the brokers may take to answer one question.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -133,23 +165,23 @@ impl Brokers {
 /// that is wanted, and check them: the topic of records.
 ///
 /// # Errors
-/// Everything that stands in the way, each in a line.
-pub(super) async fn ready(settings: &Settings) -> Result<Found, Vec<String>> {
+/// Everything that stands in the way.
+pub(super) async fn ready(settings: &Settings) -> Result<Found, Unready> {
     topics(settings, settings.kafka.create).await
 }
 
 /// The same without making anything; that a topic will be made is no fault.
-pub(super) async fn reach(settings: &Settings) -> Result<(), Vec<String>> {
+pub(super) async fn reach(settings: &Settings) -> Result<(), Unready> {
     topics(settings, false).await.map(drop)
 }
 
-async fn topics(settings: &Settings, create: bool) -> Result<Found, Vec<String>> {
-    let connection = settings.connection().map_err(|reason| vec![reason])?;
-    let brokers = Brokers::new(&connection).map_err(|error| vec![told(&error)])?;
+async fn topics(settings: &Settings, create: bool) -> Result<Found, Unready> {
+    let connection = settings.connection()?;
+    let brokers = Brokers::new(&connection).map_err(|error| told(&error))?;
     let brokers = Arc::new(brokers);
     let (records, letters) = (settings.topic.as_str(), settings.dead_topic());
     let mut faults = Vec::new();
-    let mut first = None;
+    let (mut first, mut away) = (None, None);
     for (name, wanted) in [(records, Wanted::Records), (&letters, Wanted::Letters)] {
         match topic(&brokers, settings, name, wanted, create).await {
             Ok(Some(found)) => {
@@ -160,9 +192,13 @@ async fn topics(settings: &Settings, create: bool) -> Result<Found, Vec<String>>
             Ok(None) => faults.push(format!(
                 "topic {name} is not there, and buffer.create_topic is false"
             )),
-            Err(reason) => {
-                faults.push(reason);
-                // The same holds for the other one.
+            // The same holds for the other one.
+            Err(Unready::Away(reason)) => {
+                away = Some(reason);
+                break;
+            }
+            Err(Unready::Wrong(reasons)) => {
+                faults.extend(reasons);
                 break;
             }
         }
@@ -170,7 +206,11 @@ async fn topics(settings: &Settings, create: bool) -> Result<Found, Vec<String>>
     // Their threads are joined.
     let _ = tokio::task::spawn_blocking(move || drop(brokers)).await;
     if !faults.is_empty() {
-        return Err(faults);
+        faults.extend(away);
+        return Err(Unready::Wrong(faults));
+    }
+    if let Some(reason) = away {
+        return Err(Unready::Away(reason));
     }
     Ok(first.unwrap_or_else(|| Found {
         partitions: 0,
@@ -185,7 +225,7 @@ async fn topic(
     name: &str,
     wanted: Wanted,
     create: bool,
-) -> Result<Option<Found>, String> {
+) -> Result<Option<Found>, Unready> {
     if let Some(found) = look(brokers, name).await? {
         return Ok(Some(found));
     }
@@ -200,22 +240,30 @@ async fn topic(
             return Ok(Some(found));
         }
         if begun.elapsed() > PATIENCE {
-            return Err(format!("topic {name} was made and is not seen"));
+            return Err(Unready::Away(format!(
+                "topic {name} was made and is not seen"
+            )));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// What there is, if it is there.
-async fn look(brokers: &Arc<Brokers>, name: &str) -> Result<Option<Found>, String> {
+async fn look(brokers: &Arc<Brokers>, name: &str) -> Result<Option<Found>, Unready> {
     let (asked, of) = (Arc::clone(brokers), name.to_owned());
     let metadata = move || asked.scout.client().fetch_metadata(Some(&of), PATIENCE);
     let metadata = tokio::task::spawn_blocking(metadata)
         .await
         .map_err(|error| error.to_string())?
-        .map_err(|error| match brokers.scout.client().context().0.trouble() {
-            Some(reason) => reason,
-            None => format!("the brokers do not answer: {}", told(&error)),
+        .map_err(|error| {
+            let talk = &brokers.scout.client().context().0;
+            let reason = talk.trouble();
+            let reason =
+                reason.unwrap_or_else(|| format!("the brokers do not answer: {}", told(&error)));
+            match talk.is_refused() {
+                true => Unready::from(reason),
+                false => Unready::Away(reason),
+            }
         })?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == name);
     let Some(topic) = topic else {
@@ -227,7 +275,7 @@ async fn look(brokers: &Arc<Brokers>, name: &str) -> Result<Option<Found>, Strin
             return Ok(None);
         }
         Some(RDKafkaErrorCode::LeaderNotAvailable) => return Ok(None),
-        Some(error) => return Err(format!("topic {name}: {error}")),
+        Some(error) => return Err(format!("topic {name}: {error}").into()),
     }
     Ok(Some(Found {
         partitions: topic.partitions().len(),
@@ -271,7 +319,7 @@ async fn make(
     settings: &Settings,
     name: &str,
     wanted: Wanted,
-) -> Result<(), String> {
+) -> Result<(), Unready> {
     let kafka = &settings.kafka;
     let insync = kafka.min_insync.to_string();
     let replication = TopicReplication::Fixed(i32::from(kafka.replication));
@@ -301,11 +349,12 @@ async fn make(
     match made.into_iter().next() {
         // Another replica was quicker.
         None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => Err(format!(
+        // The others may still start.
+        Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => Err(Unready::Away(format!(
             "topic {name} cannot be made: there are fewer brokers than buffer.replication ({}) wants",
             kafka.replication
-        )),
-        Some(Err((_, error))) => Err(format!("topic {name} cannot be made: {error}")),
+        ))),
+        Some(Err((_, error))) => Err(format!("topic {name} cannot be made: {error}").into()),
     }
 }
 

@@ -27,7 +27,7 @@ struct World {
 
 impl World {
     /// With a database of its own: in a file, or on the PostgreSQL server that
-    /// `MSCP_LOG_TEST_POSTGRES` names (`tests/engines/postgres.sh`).
+    /// `MSCP_LOG_TEST_POSTGRES` names (`with-postgres` of the tests).
     fn new() -> Self {
         let mut auth = Config::default().auth;
         #[cfg(feature = "postgres")]

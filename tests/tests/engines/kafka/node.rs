@@ -171,6 +171,11 @@ pub(super) fn unavailable(broker: &mut Kafka) -> Result<(), Failed> {
         // Searches go on.
         assert!(scene.messages().await.len() <= 10);
         broker.freeze(false);
+        // Nobody sends it anything until it says so.
+        until("a node that is ready", async || {
+            scene.send(Method::GET, "/readyz", None).await.status() == 200
+        })
+        .await?;
         until("a push that is taken", async || {
             scene.push(&named(20..30)).await.is_ok()
         })
@@ -181,10 +186,6 @@ pub(super) fn unavailable(broker: &mut Kafka) -> Result<(), Failed> {
                 .iter()
                 .chain(&named(20..30))
                 .all(|message| found.contains(message))
-        })
-        .await?;
-        until("a node that is ready", async || {
-            scene.send(Method::GET, "/readyz", None).await.status() == 200
         })
         .await
     })

@@ -1,0 +1,291 @@
+//! Opening what a node is made of: accounts, buffer, stores, what handlers call.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mscp_log_core::access::Base;
+
+use super::{NodeError, setting_of};
+use crate::api::App;
+use crate::api::push::Ways;
+use crate::backup::Backups;
+use crate::buffer::Buffer;
+use crate::buffer::dead_letters::{self, DeadLetters};
+use crate::buffer::disk::{DiskBuffer, DiskSettings};
+#[cfg(feature = "kafka")]
+use crate::buffer::kafka::{self, Foreign, KafkaBuffer, Unready};
+use crate::config::{self, BufferKind, Config, StoreKind};
+use crate::folder::FolderError;
+use crate::identity::{Administrator, Identity, Opened, Setup};
+use crate::ingest::push::Push;
+#[cfg(feature = "kafka")]
+use crate::pipeline::Cleaner;
+use crate::query::{Region, Sealing};
+use crate::store::Store;
+use crate::store::elastic::ElasticStore;
+use crate::store::embedded::{self, EmbeddedStore};
+
+/// How an engine that is away when a node starts is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// How long at most.
+    limit: Duration,
+    /// How long it is left alone between two tries.
+    pause: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    limit: Duration::from_secs(60),
+    pause: Duration::from_secs(1),
+};
+
+/// Open what lies in another process. After a power cut all of them start at
+/// once: one that is away is tried again before the start is given up.
+async fn patiently<T>(
+    patience: Patience,
+    open: impl AsyncFn() -> Result<T, NodeError>,
+) -> Result<T, NodeError> {
+    let begun = Instant::now();
+    loop {
+        match open().await {
+            Err(error) if error.passes() && begun.elapsed() < patience.limit => {
+                tracing::warn!(%error, "not there yet; trying again");
+                tokio::time::sleep(patience.pause).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Accounts, keys and who issues tokens.
+pub(super) async fn identity(
+    config: &Config,
+    data: &Path,
+    administrator: Administrator,
+) -> Result<Opened, NodeError> {
+    let base = Base::new(&config.http.base, config.http.public_url.as_deref())
+        .map_err(|error| setting_of(&error))?;
+    patiently(PATIENCE, async || {
+        let setup = Setup {
+            auth: &config.auth,
+            data,
+            base: base.clone(),
+            administrator: administrator.clone(),
+        };
+        Ok(Identity::open(setup).await?)
+    })
+    .await
+}
+
+/// The buffer, and its dead letters where they lie beside its records.
+pub(super) async fn buffer(
+    config: &Config,
+    data: &Path,
+) -> Result<(Arc<dyn Buffer>, Option<Arc<DeadLetters>>), NodeError> {
+    match &config.buffer.kind {
+        BufferKind::Disk => Ok((Arc::new(disk(&config.buffer, data)?), None)),
+        #[cfg(feature = "kafka")]
+        BufferKind::Kafka(kafka) => {
+            let cleaner = Cleaner::open(config).ok_or_else(|| no_region(config))?;
+            let clean: Arc<kafka::Clean> =
+                Arc::new(move |message: Foreign<'_>| cleaner.foreign(message));
+            let settings = kafka::Settings::new((**kafka).clone(), &config.push.region);
+            let buffer = patiently(PATIENCE, async || {
+                let buffer = KafkaBuffer::open(settings.clone(), Arc::clone(&clean)).await;
+                buffer.map_err(|unready| NodeError::Kafka {
+                    passes: matches!(unready, Unready::Away(_)),
+                    reason: unready.to_string(),
+                })
+            });
+            let buffer = Arc::new(buffer.await?);
+            let letters = buffer.letters();
+            Ok((buffer, Some(letters)))
+        }
+        #[cfg(not(feature = "kafka"))]
+        BufferKind::Kafka(_) => Err(NodeError::Kafka {
+            passes: false,
+            reason: "this program was built without it".to_owned(),
+        }),
+    }
+}
+
+fn disk(settings: &config::Buffer, data: &Path) -> Result<DiskBuffer, NodeError> {
+    let settings = DiskSettings {
+        max_bytes: settings.max_bytes,
+        segment_bytes: settings.segment_bytes,
+        ..DiskSettings::default()
+    };
+    let buffer = DiskBuffer::open(&data.join("buffer"), settings)?;
+    let found = buffer.recovered();
+    tracing::debug!(?found, "the buffer is open");
+    Ok(buffer)
+}
+
+pub(super) fn no_region(config: &Config) -> NodeError {
+    NodeError::Setting {
+        key: "push.region",
+        reason: format!("there is no region {:?}", config.push.region),
+    }
+}
+
+/// The stores of the regions, and what they refuse.
+#[derive(Default)]
+pub(super) struct Stores {
+    pub(super) by_region: BTreeMap<String, Arc<dyn Store>>,
+    pub(super) letters: BTreeMap<String, Arc<DeadLetters>>,
+    /// Those that are clusters.
+    pub(super) clusters: Vec<(String, Arc<ElasticStore>)>,
+}
+
+/// Open every region's store; `dead` are the dead letters that lie in the buffer.
+pub(super) fn stores(
+    config: &Config,
+    data: &Path,
+    dead: Option<&Arc<DeadLetters>>,
+) -> Result<Stores, NodeError> {
+    let mut stores = Stores::default();
+    for (name, region) in &config.regions {
+        let refused = match dead {
+            Some(letters) if *name == config.push.region => Arc::clone(letters),
+            _ => letters(name, data)?,
+        };
+        let store: Arc<dyn Store> = match &region.store {
+            StoreKind::Embedded => embedded(config, name, region, data, Arc::clone(&refused))?,
+            StoreKind::Cluster(cluster) => {
+                let refused = Arc::clone(&refused);
+                let store = ElasticStore::start(cluster, config.search.timeout, refused);
+                let store = Arc::new(store.map_err(|reason| unusable(name, reason))?);
+                stores.clusters.push((name.clone(), Arc::clone(&store)));
+                store
+            }
+        };
+        stores.by_region.insert(name.clone(), store);
+        stores.letters.insert(name.clone(), refused);
+    }
+    Ok(stores)
+}
+
+/// The components that the handlers of the role `api` call.
+pub(super) async fn app(
+    config: &Config,
+    data: &Path,
+    identity: &Identity,
+    buffer: Arc<dyn Buffer>,
+    stores: Stores,
+) -> Result<App, NodeError> {
+    let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
+        key: "push.region",
+        reason: error.to_string(),
+    })?;
+    let sealing = identity.shared_secret("cursors").await?;
+    let sealing = Arc::new(Sealing::new(&sealing));
+    let regions = stores.by_region.iter().map(|(name, store)| {
+        let (store, sealing) = (Arc::clone(store), Arc::clone(&sealing));
+        let region = Region::new(name, store, &config.search, sealing);
+        (name.clone(), region)
+    });
+    let regions = regions.collect();
+    let backups = Backups::new(
+        data.to_owned(),
+        buffer,
+        stores.by_region,
+        stores.letters.clone(),
+    );
+    let backups = backups.map_err(|error| {
+        let path = data.to_owned();
+        FolderError::Io { path, error }
+    })?;
+    Ok(App {
+        backups: Arc::new(backups),
+        regions,
+        letters: stores.letters,
+        ways: Ways {
+            push: Arc::new(push),
+            otlp: config.otlp.enabled,
+            version: config.elasticsearch.version,
+        },
+    })
+}
+
+fn unusable(region: &str, reason: impl Into<String>) -> NodeError {
+    NodeError::Store {
+        region: region.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn letters(region: &str, data: &Path) -> Result<Arc<DeadLetters>, NodeError> {
+    let path = data.join("dead-letters").join(region);
+    match DeadLetters::open(&path, dead_letters::MAX_BYTES) {
+        Ok(letters) => Ok(Arc::new(letters)),
+        Err(error) => Err(unusable(region, format!("{}: {error}", path.display()))),
+    }
+}
+
+fn embedded(
+    config: &Config,
+    name: &str,
+    region: &config::Region,
+    data: &Path,
+    letters: Arc<DeadLetters>,
+) -> Result<Arc<dyn Store>, NodeError> {
+    let limits = &config.search;
+    let settings = embedded::Settings {
+        name: format!("mscp-log-{name}"),
+        version: config.elasticsearch.version,
+        memory_bytes: region.memory,
+        commit_interval: region.commit_interval,
+        max_body_bytes: limits.max_body_bytes,
+        max_concurrent_searches: number(limits.max_concurrent),
+        search_limits: embedded::search::Limits {
+            window: limits.max_window,
+            buckets: number(limits.max_buckets),
+            aggregation_bytes: number(limits.max_memory),
+        },
+        search_timeout: limits.timeout,
+    };
+    let opened = EmbeddedStore::open(&data.join("store").join(name), settings, letters);
+    Ok(Arc::new(
+        opened.map_err(|error| unusable(name, error.to_string()))?,
+    ))
+}
+
+fn number(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Tries until it ends, where the engine is there at the `there`th.
+    async fn tries(limit: Duration, there: u32, passes: bool) -> (u32, bool) {
+        let patience = Patience {
+            limit,
+            pause: Duration::ZERO,
+        };
+        let tries = AtomicU32::new(0);
+        let opened = patiently(patience, async || {
+            if tries.fetch_add(1, Ordering::Relaxed) + 1 >= there {
+                return Ok(());
+            }
+            let reason = "connection refused".to_owned();
+            Err(NodeError::Kafka { reason, passes })
+        });
+        let opened = opened.await.is_ok();
+        (tries.into_inner(), opened)
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_away_is_waited_for_and_not_for_ever() {
+        assert_eq!(tries(PATIENCE.limit, 4, true).await, (4, true));
+        // What is wrong will be wrong the next time, too.
+        assert_eq!(tries(PATIENCE.limit, 4, false).await, (1, false));
+        assert_eq!(tries(Duration::ZERO, 4, true).await, (1, false));
+    }
+}
