@@ -409,8 +409,8 @@ fn source(value: Value) -> Result<SourceFilter> {
             let (mut includes, mut excludes) = (Vec::new(), Vec::new());
             for (name, value) in entries {
                 match name.as_str() {
-                    "includes" | "include" => includes = value.texts("includes")?,
-                    "excludes" | "exclude" => excludes = value.texts("excludes")?,
+                    "includes" | "include" => includes = patterns(value, &name)?,
+                    "excludes" | "exclude" => excludes = patterns(value, &name)?,
                     _ => return Err(unknown("_source", &name, &value)),
                 }
             }
@@ -418,6 +418,17 @@ fn source(value: Value) -> Result<SourceFilter> {
         }
         _ => Err(value.unexpected("_source")),
     }
+}
+
+/// Patterns of names, where a number is none.
+fn patterns(value: Value, what: &str) -> Result<Vec<String>> {
+    let patterns = value.list().into_iter();
+    patterns
+        .map(|pattern| match pattern.kind {
+            Kind::String(text) => Ok(text),
+            _ => Err(pattern.unexpected(what)),
+        })
+        .collect()
 }
 
 fn field_formats(value: Value, what: &str) -> Result<Vec<FieldFormat>> {

@@ -98,7 +98,8 @@ impl Numbers {
         if value.abs() <= LARGEST_WHOLE && value.fract() == 0.0 {
             let whole = value as i128;
             self.whole += whole;
-            let square = whole.unsigned_abs() * whole.unsigned_abs();
+            // Each square as a double has it, as the engines add them up.
+            let square = (value * value) as u128;
             self.squares[0] += square >> 64;
             self.squares[1] += square & u128::from(u64::MAX);
         } else {
@@ -115,7 +116,12 @@ impl Numbers {
 
     pub(super) fn squares(&self) -> f64 {
         let [high, low] = self.squares;
-        let whole = high as f64 * 18_446_744_073_709_551_616.0 + low as f64;
+        let high = high + (low >> 64);
+        let low = low & u128::from(u64::MAX);
+        let whole = match high >> 64 {
+            0 => (high << 64 | low) as f64,
+            _ => high as f64 * 18_446_744_073_709_551_616.0 + low as f64,
+        };
         whole + self.of_parts(self.part * self.part)
     }
 

@@ -4,6 +4,8 @@
 mod marks;
 mod passages;
 
+use std::borrow::Cow;
+
 use mscp_log_core::field::{FieldType, type_of};
 use mscp_log_core::query::ast::{HighlightSettings, Query, Search};
 use serde_json::{Map, Value, json};
@@ -77,15 +79,18 @@ impl Highlighter {
         for field in &self.fields {
             let mut values = Vec::new();
             look_up(source, &field.name, &mut values);
-            let texts = values
+            let texts: Vec<Cow<'_, str>> = values
                 .into_iter()
-                .filter_map(Value::as_str)
-                .filter(|text| text.len() <= MAX_VALUE_BYTES);
+                .filter_map(text_of)
+                .filter(|text| text.len() <= MAX_VALUE_BYTES)
+                .collect();
             // A NUL parts values, as it does where Elasticsearch joins several.
-            let parts = texts.flat_map(|text| match field.passages.is_whole() {
-                true => vec![text],
-                false => text.split('\0').collect(),
-            });
+            let parts = texts
+                .iter()
+                .flat_map(|text| match field.passages.is_whole() {
+                    true => vec![&**text],
+                    false => text.split('\0').collect(),
+                });
             let mut parts: Vec<(&str, Vec<(usize, usize)>)> = parts
                 .map(|text| (text, field.marks.spans(text, field.is_text)))
                 .collect();
@@ -107,6 +112,15 @@ impl Highlighter {
             }
         }
         all
+    }
+}
+
+/// A value as a keyword has it.
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(_) | Value::Bool(_) => Some(Cow::Owned(value.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
