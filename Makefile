@@ -9,9 +9,9 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 # What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
-test test-deploy test-engines system-test check deny: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
+test test-deploy test-engines system-test check deny bench-scale: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship test-deploy test-deploy-apiserver deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -182,6 +182,11 @@ bench-ship: setup ## measure the CPU of shipping beside Elasticsearch's
 	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-8.19.0
 	$(CARGO) build --release --locked -p mscp-log-server
 	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-ship
+
+bench-scale: setup ## measure each role on its own, with Kafka between, 1, 2 and 4 shippers (LINES=folder of logs)
+	@$(MAKE) --no-print-directory engines ENGINES=elasticsearch-8.19.0,kafka-4.1.1
+	$(CARGO) build --release --locked -p mscp-log-server --features kafka,postgres
+	$(CARGO) run --release --locked -p mscp-log-tests --bin bench-scale -- $(if $(LINES),--lines $(LINES))
 
 RECORDS ?= 1000000
 KILLS ?= 20

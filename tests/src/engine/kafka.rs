@@ -29,6 +29,14 @@ pub const PASSWORD: &str = "correct-horse";
 /// The Java that every version here runs on.
 const JDK: u32 = 17;
 
+/// For tests: a small heap and a quick compiler.
+const LEAN: &[&str] = &[
+    "-Xms128m",
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+];
+
 /// One version of the broker.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -90,6 +98,7 @@ pub struct Kafka {
     pub secured: String,
     /// The certificate that the TLS listener's is verified by.
     pub ca_file: PathBuf,
+    flags: Vec<String>,
     home: TempDir,
     child: Option<Child>,
     /// Bytes of output that are of runs before.
@@ -97,13 +106,23 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Start one and wait until it has started.
+    /// Start one, lean, and wait until it has started.
     ///
     /// # Panics
     /// When this machine cannot run it, or it does not start within two minutes;
     /// the end of its output is in the message.
     #[must_use]
     pub fn start(spec: &'static Spec) -> Self {
+        Self::start_with(spec, LEAN)
+    }
+
+    /// As [`Kafka::start`], with the caller's flags for the virtual machine:
+    /// a measurement wants the heap and the compiler of an installation.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    #[must_use]
+    pub fn start_with(spec: &'static Spec, flags: &[&str]) -> Self {
         if let Err(missing) = spec.available() {
             panic!("{} cannot run: {}", spec.name, missing.0);
         }
@@ -117,6 +136,7 @@ impl Kafka {
             address: format!("127.0.0.1:{plain}"),
             secured: format!("127.0.0.1:{secured}"),
             ca_file: home.path().join("ca.pem"),
+            flags: flags.iter().map(ToString::to_string).collect(),
             home,
             child: None,
             said: 0,
@@ -126,6 +146,21 @@ impl Kafka {
         let mut broker = broker;
         broker.run();
         broker
+    }
+
+    /// The process id.
+    ///
+    /// # Panics
+    /// When it was killed.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The folder that everything it writes is in: data, settings, output.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.home.path()
     }
 
     /// SIGKILL, as when the power goes, and wait until it is gone.
@@ -266,12 +301,7 @@ listener.name.secured.plain.sasl.jaas.config=org.apache.kafka.common.security.pl
         let second = log.try_clone().expect("a file handle can be cloned");
         let mut command = Command::new(java);
         command
-            .args([
-                "-Xms128m",
-                "-Xmx384m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-            ])
+            .args(&self.flags)
             .arg("-cp")
             .arg(format!("{}/lib/*", super::jars(self.spec.name).display()))
             .arg(main)
