@@ -1,8 +1,8 @@
 //! Out of the topic: one member of the consumer group.
 //!
-//! A thread polls librdkafka, without a pause: while records wait for the store
-//! it pauses the partitions, not the polling, so that the group does not take
-//! it for dead. Partitions that go to another member are given up when all that
+//! A thread polls librdkafka, without a long pause: where the store does not
+//! keep up it pauses the partitions, not the polling, so that the group does not
+//! take it for dead. Partitions that go to another member are given up when all that
 //! was handed out of them is committed, or when that takes too long, and not
 //! while a commit of theirs is under way: so a commit of what is no longer ours
 //! is refused here. One that the brokers refuse, because the group goes on to
@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,9 +30,15 @@ use super::foreign::{Clean, FORMAT_HEADER, Foreign, Kind, kind_of};
 use super::settings::{Settings, Talk, told};
 use crate::buffer::{Batch, ConsumeError, Consumer, Position};
 
-/// Bytes of records in memory that nobody has asked for: from here on the
-/// partitions are paused, and go on below a quarter of it.
+/// Bytes of records in memory that nobody has asked for: from here on nothing
+/// more is read. Partitions that were paused go on below a quarter of it.
 const MOST_READ: usize = 16 << 20;
+
+/// How long the store may take before the partitions are paused. librdkafka
+/// throws away what it has fetched of a paused partition, and when that goes on
+/// it is fetched again up to a second later: a store that is merely busy would
+/// get 16 MiB a second. Nobody polls meanwhile, so a rebalance waits as long.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(50);
@@ -60,6 +66,8 @@ struct Shared {
     topic: String,
     drain: Duration,
     state: Mutex<State>,
+    /// Somebody asked for records, or nobody will.
+    room: Condvar,
     /// Counts what happened: records came, commits ended, partitions went.
     news: watch::Sender<u64>,
     closing: AtomicBool,
@@ -80,6 +88,18 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait until less was read than is asked for, or the store takes too long.
+    fn wait_for_room<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let full = |state: &mut State| {
+            state.assignment.bytes() >= MOST_READ && !self.closing.load(Ordering::Acquire)
+        };
+        let waited = self
+            .room
+            .wait_timeout_while(state, STORE_PATIENCE, full)
+            .unwrap_or_else(PoisonError::into_inner);
+        waited.0
     }
 
     fn tell(&self) {
@@ -418,10 +438,14 @@ impl Worker {
         }
     }
 
-    /// Pause where more was read than is asked for, and go on when it was.
+    /// Wait where more was read than is asked for, pause where waiting does not
+    /// help, and go on when it was asked for.
     fn throttle(&mut self) {
         let (bytes, ours) = {
-            let state = self.shared.state();
+            let mut state = self.shared.state();
+            if self.paused == 0 && state.assignment.bytes() >= MOST_READ {
+                state = self.shared.wait_for_room(state);
+            }
             (state.assignment.bytes(), state.assignment.len())
         };
         let much = bytes >= MOST_READ && self.paused != ours;
@@ -489,6 +513,7 @@ impl KafkaConsumer {
             topic: settings.topic.clone(),
             drain: settings.kafka.drain,
             state: Mutex::new(State::default()),
+            room: Condvar::new(),
             news: watch::Sender::new(0),
             closing: AtomicBool::new(false),
             measured,
@@ -589,6 +614,7 @@ impl Consumer for KafkaConsumer {
             {
                 let mut state = self.shared.state();
                 if let Some(batch) = state.assignment.take(max_bytes) {
+                    self.shared.room.notify_one();
                     return Ok(batch);
                 }
                 // What was read before is shipped first.
@@ -617,5 +643,6 @@ impl Drop for KafkaConsumer {
         // The thread has the last one: leaving the group takes a while.
         self.consumer = None;
         self.shared.closing.store(true, Ordering::Release);
+        self.shared.room.notify_one();
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mscp_log_tests::engine::kafka::{self, Kafka};
 use mscp_log_tests::engine::{Engine, Spec};
 use mscp_log_tests::generate::{self, Generator};
@@ -61,6 +61,19 @@ struct Arguments {
     /// A folder of real logs, one line a record; without it, lines of the project's own
     #[arg(long)]
     lines: Option<PathBuf>,
+    /// What to measure; without it, everything
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<What>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Roles with nothing to do
+    Idle,
+    /// Taking in, into Kafka
+    In,
+    /// Shipping, out of Kafka
+    Out,
 }
 
 #[tokio::main]
@@ -73,38 +86,15 @@ async fn main() {
     let generator = Generator::new(1, lines, now_us - 3_600_000_000);
     let mut messages = Messages::new(generator, arguments.least);
     let stage = Stage::start(&arguments.broker).await;
-    stage.idle().await;
-    stage.take_in(&mut messages, &arguments, now_us).await;
-
-    let collected = Load::chunks(
-        &mut messages,
-        arguments.records,
-        1_000,
-        arguments.hosts,
-        now_us,
-    );
-    let collected = Arc::new(collected);
-    println!(
-        "\n| into | shippers | records/s | MB/s of messages | CPU s a million records: shippers | broker | engine | peak MB of a shipper | records a request | bytes a record in the engine | limit |\n|---|---|---|---|---|---|---|---|---|---|---|"
-    );
-    let mut topics = (0..).map(|number| format!("shipped-{number}"));
-    let mut next = || topics.next().expect("numbers do not end");
-    if arguments.engine != "none" {
-        let engine = Engine::start_with(Spec::named(&arguments.engine), ENGINE_FLAGS);
-        let target = Target::Engine(engine);
-        for round in 1..=WARMING {
-            let name = format!("{}, warming {round}", arguments.engine);
-            stage.ship(&name, &target, 1, &next(), &collected).await;
-        }
-        for count in &arguments.shippers {
-            let name = &arguments.engine;
-            stage.ship(name, &target, *count, &next(), &collected).await;
-        }
+    let wanted = |what| arguments.only.is_empty() || arguments.only.contains(&what);
+    if wanted(What::Idle) {
+        stage.idle().await;
     }
-    let target = Target::Sink(Sink::start().await);
-    for count in &arguments.shippers {
-        let name = "what costs nothing";
-        stage.ship(name, &target, *count, &next(), &collected).await;
+    if wanted(What::In) {
+        stage.take_in(&mut messages, &arguments, now_us).await;
+    }
+    if wanted(What::Out) {
+        stage.take_out(&mut messages, &arguments, now_us).await;
     }
 }
 
@@ -239,6 +229,33 @@ impl Stage {
         }
     }
 
+    async fn take_out(&self, messages: &mut Messages, arguments: &Arguments, now_us: i64) {
+        let collected = Load::chunks(messages, arguments.records, 1_000, arguments.hosts, now_us);
+        let collected = Arc::new(collected);
+        println!(
+            "\n| into | shippers | records/s | MB/s of messages | CPU s a million records: shippers | broker | engine | peak MB of a shipper | bytes a record: sent | packed | in the engine | records a request | limit |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+        );
+        let mut topics = (0..).map(|number| format!("shipped-{number}"));
+        let mut next = || topics.next().expect("numbers do not end");
+        if arguments.engine != "none" {
+            let engine = Engine::start_with(Spec::named(&arguments.engine), ENGINE_FLAGS);
+            let target = Target::Engine(engine);
+            for round in 1..=WARMING {
+                let name = format!("{}, warming {round}", arguments.engine);
+                self.ship(&name, &target, 1, &next(), &collected).await;
+            }
+            for count in &arguments.shippers {
+                let name = &arguments.engine;
+                self.ship(name, &target, *count, &next(), &collected).await;
+            }
+        }
+        let target = Target::Sink(Sink::start().await);
+        for count in &arguments.shippers {
+            let name = "what costs nothing";
+            self.ship(name, &target, *count, &next(), &collected).await;
+        }
+    }
+
     /// Bytes of a topic on the broker's disk.
     fn size_of(&self, topic: &str) -> u64 {
         let folder = self.broker.folder().join("data");
@@ -273,15 +290,23 @@ impl Stage {
         shippers.finish().await;
         let (rate, megabytes) = rates(load, &cost);
         let million = |cpu: f64| cpu / number(load.records) * 1e6;
-        let known = |figure: Option<f64>| figure.map_or("-".to_owned(), |is| format!("{is:.0}"));
+        let each = |bytes: usize| format!("{:.0}", number(bytes) / number(load.records));
+        let unknown = || "-".to_owned();
+        let [sent, packed, requests] = match target {
+            Target::Engine(_) => [(); 3].map(|()| unknown()),
+            Target::Sink(sink) => {
+                let came = sink.came();
+                let requests = came.records / came.requests.max(1);
+                [each(came.bytes), each(came.packed), requests.to_string()]
+            }
+        };
         println!(
-            "| {name} | {count} | {rate:.0} | {megabytes:.1} | {:.2} | {:.2} | {:.2} | {:.0} | {} | {} | {} |",
+            "| {name} | {count} | {rate:.0} | {megabytes:.1} | {:.2} | {:.2} | {:.2} | {:.0} | {sent} | {packed} | {} | {requests} | {} |",
             million(cost.of("shippers").cpu),
             million(cost.of("broker").cpu),
             million(settled.of(target.role()).cpu),
             number_of_bytes(cost.of("shippers").peak) / 1e6,
-            known(target.records_a_request().map(number)),
-            known(size.map(|size| number_of_bytes(size) / number(load.records))),
+            size.map_or_else(unknown, each),
             cost.limit(),
         );
         target.forget().await;

@@ -55,7 +55,7 @@ impl Target {
                 let stats = ask(engine, path).await;
                 stats["_all"]["primaries"]["indexing"]["index_total"] == records
             }
-            Self::Sink(sink) => sink.came().0 >= records,
+            Self::Sink(sink) => sink.came().records >= records,
         })
         .await;
     }
@@ -65,7 +65,7 @@ impl Target {
     ///
     /// # Panics
     /// When there are more or fewer.
-    pub(crate) async fn settled(&self, records: usize) -> Option<u64> {
+    pub(crate) async fn settled(&self, records: usize) -> Option<usize> {
         let Self::Engine(engine) = self else {
             return None;
         };
@@ -77,22 +77,12 @@ impl Target {
             let path = "_stats/merge,store?filter_path=_all.primaries";
             let stats = ask(engine, path).await;
             let primaries = &stats["_all"]["primaries"];
-            size = primaries["store"]["size_in_bytes"].as_u64().unwrap_or(0);
+            let bytes = primaries["store"]["size_in_bytes"].as_u64();
+            size = bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or(0);
             primaries["merges"]["current"] == 0
         })
         .await;
         Some(size)
-    }
-
-    /// Records in one request, as a mean, where that is known.
-    pub(crate) fn records_a_request(&self) -> Option<usize> {
-        match self {
-            Self::Engine(_) => None,
-            Self::Sink(sink) => {
-                let (records, requests) = sink.came();
-                records.checked_div(requests)
-            }
-        }
     }
 
     /// Keep nothing of what came.

@@ -26,6 +26,18 @@ pub(crate) struct Sink {
 struct Counts {
     records: AtomicUsize,
     requests: AtomicUsize,
+    /// Of bodies as they came, and unpacked.
+    packed: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// What came.
+pub(crate) struct Came {
+    pub(crate) records: usize,
+    pub(crate) requests: usize,
+    /// Bytes of bodies as they came, and unpacked.
+    pub(crate) packed: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Sink {
@@ -47,16 +59,27 @@ impl Sink {
         }
     }
 
-    /// Records that came, and requests that they came in, since the last call
-    /// of [`Sink::forget`].
-    pub(crate) fn came(&self) -> (usize, usize) {
+    /// What came since the last call of [`Sink::forget`].
+    pub(crate) fn came(&self) -> Came {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        (of(&self.counts.records), of(&self.counts.requests))
+        Came {
+            records: of(&self.counts.records),
+            requests: of(&self.counts.requests),
+            packed: of(&self.counts.packed),
+            bytes: of(&self.counts.bytes),
+        }
     }
 
     pub(crate) fn forget(&self) {
-        self.counts.records.store(0, Ordering::Relaxed);
-        self.counts.requests.store(0, Ordering::Relaxed);
+        let counts = &self.counts;
+        for count in [
+            &counts.records,
+            &counts.requests,
+            &counts.packed,
+            &counts.bytes,
+        ] {
+            count.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -74,9 +97,13 @@ async fn answer(
 ) -> Response<Body> {
     let text = match (method, uri.path()) {
         (Method::POST, "/_bulk") => {
-            let records = records_in(&body);
-            counts.records.fetch_add(records, Ordering::Relaxed);
+            let text = unpacked(&body);
+            // Two lines are one record.
+            let records = text.iter().filter(|byte| **byte == b'\n').count() / 2;
+            counts.packed.fetch_add(body.len(), Ordering::Relaxed);
+            counts.bytes.fetch_add(text.len(), Ordering::Relaxed);
             counts.requests.fetch_add(1, Ordering::Relaxed);
+            counts.records.fetch_add(records, Ordering::Relaxed);
             let items = vec![r#"{"create":{"status":201}}"#; records].join(",");
             format!(r#"{{"items":[{items}]}}"#)
         }
@@ -91,10 +118,9 @@ async fn answer(
     response
 }
 
-/// Two lines are one record.
-fn records_in(body: &[u8]) -> usize {
+fn unpacked(body: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let unpacked = GzDecoder::new(body).read_to_end(&mut text);
     unpacked.expect("shippers pack what they send");
-    text.iter().filter(|byte| **byte == b'\n').count() / 2
+    text
 }
