@@ -284,6 +284,20 @@ impl Admin {
         answer.json("the dead letters")
     }
 
+    /// Deletes indices of the region that are too old or too much, by the
+    /// node's own rule; with `dry_run` only says which.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region, Conflict when rotation
+    /// runs already or a clock cannot be believed.
+    pub async fn rotate(&self, region: &str, dry_run: bool) -> Result<Value, Error> {
+        let query = [("dry_run", dry_run.to_string())];
+        let segments = [region, "system", "log", "rotate"];
+        let answer = self.call(Method::POST, &segments, &query, None).await?;
+        answer.json("what rotation did")
+    }
+
     /// Cleans dead letters again and sends them to the store once more: those
     /// of these numbers, or all. What is refused again is a new letter.
     ///

@@ -22,6 +22,7 @@ pub mod lumberjack;
 pub mod node;
 pub mod pipeline;
 pub mod query;
+pub mod rotate;
 pub mod schema;
 pub mod ship;
 pub mod snapshot;

@@ -103,6 +103,8 @@ impl Node {
             .args(arguments)
             .env("MSCP_LOG_ADMIN_EMAIL", EMAIL)
             .env("MSCP_LOG_ADMIN_PASSWORD", PASSWORD)
+            // Records of tests are old.
+            .env("MSCP_LOG_ROTATION__ENABLED", "false")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

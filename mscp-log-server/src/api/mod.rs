@@ -14,6 +14,7 @@ pub mod openapi;
 pub mod problem;
 pub mod push;
 pub mod query;
+pub mod rotation;
 #[cfg(test)]
 pub(in crate::api) mod tests;
 
@@ -30,6 +31,7 @@ use crate::backup::Backups;
 use crate::buffer::dead_letters::DeadLetters;
 use crate::ingest::collect::Collect;
 use crate::query::Region;
+use crate::rotate::Rotation;
 use access::Door;
 use cors::Cors;
 use health::Health;
@@ -54,6 +56,8 @@ pub struct App {
     pub backups: Arc<Backups>,
     /// What their stores refused.
     pub letters: BTreeMap<String, Arc<DeadLetters>>,
+    /// How old indices of the regions go.
+    pub rotations: BTreeMap<String, Arc<Rotation>>,
     /// The ways in.
     pub ways: push::Ways,
 }
@@ -87,6 +91,7 @@ fn inside(rooms: Rooms, base: &Base, health: Arc<Health>) -> Router {
             .merge(backup::routes())
             .merge(push::routes(ways.clone()))
             .merge(dead_letters::routes())
+            .merge(rotation::routes())
             .merge(query::routes())
             .merge(openapi::routes(base, ways.otlp));
         below_base = below_base.merge(of_app.with_state(app));

@@ -17,7 +17,7 @@ use utoipa::{Modify, OpenApi, ToResponse};
 use super::access::SESSION_COOKIE;
 use super::body::method_not_allowed;
 use super::problem::Body9457;
-use super::{admin, auth, backup, collect, dead_letters, health, push};
+use super::{admin, auth, backup, collect, dead_letters, health, push, rotation};
 
 #[cfg(test)]
 mod tests;
@@ -66,7 +66,7 @@ pub(super) struct Problem(Body9457);
     tags(
         (name = "tokens", description = "Signing in, and tokens"),
         (name = "push", description = "Records in"),
-        (name = "administration", description = "Accounts, roles, keys, the audit, regions and dead letters"),
+        (name = "administration", description = "Accounts, roles, keys, the audit, regions, rotation and dead letters"),
         (name = "node", description = "What one asks of a node"),
     )
 )]
@@ -121,6 +121,7 @@ fn document(base: &Base, otlp: bool) -> utoipa::openapi::OpenApi {
     document.merge(admin::Document::openapi());
     document.merge(backup::Document::openapi());
     document.merge(dead_letters::Document::openapi());
+    document.merge(rotation::Document::openapi());
     document.merge(push::Document::openapi());
     document.merge(collect::Document::openapi());
     // The same handler is at both paths, and an annotation has one.

@@ -32,6 +32,7 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
         backups: Arc::new(backups.unwrap()),
         regions: BTreeMap::new(),
         letters: BTreeMap::from([(region.to_owned(), letters)]),
+        rotations: BTreeMap::new(),
         ways: push::Ways {
             push,
             otlp: true,

@@ -197,7 +197,9 @@ async fn reach_clusters(config: &Config) -> Vec<ConfigError> {
 /// What stands in the way of a buffer in Kafka.
 async fn reach_brokers(config: &Config) -> Vec<ConfigError> {
     #[cfg(feature = "kafka")]
-    if let BufferKind::Kafka(kafka) = &config.buffer.kind {
+    if let BufferKind::Kafka(kafka) = &config.buffer.kind
+        && config.roles.use_the_buffer()
+    {
         let settings = kafka::Settings::new((**kafka).clone(), &config.push.region);
         let unready = KafkaBuffer::reach(&settings).await.err();
         let faults = unready.map(kafka::Unready::reasons).into_iter().flatten();

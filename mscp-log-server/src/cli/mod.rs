@@ -17,6 +17,7 @@ mod kube;
 mod login;
 mod output;
 mod push;
+mod rotate;
 mod search;
 mod serve;
 
@@ -82,6 +83,8 @@ enum Command {
     /// Records that a store refused for faults of their own.
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetter),
+    /// Delete indices that are too old or too much, as the daily run does.
+    Rotate(rotate::Rotate),
     /// Work on the buffer of a node, in its data folder.
     #[command(subcommand)]
     Buffer(files::Buffer),
@@ -195,6 +198,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Push(push) => push.run(connection).await,
         Command::Search(search) => search.run(connection).await,
         Command::DeadLetter(letter) => letter.run(connection).await,
+        Command::Rotate(rotate) => rotate.run(connection).await,
         Command::Buffer(buffer) => buffer.run(connection.json),
         Command::Backup(backup) => Box::pin(backup.run(connection)).await,
         Command::Restore(restore) => Box::pin(restore.run(connection)).await,

@@ -73,7 +73,7 @@ pub(crate) const KEYS: &[Key] = &[
         "roles",
         Form::List,
         Some(r#"["all"]"#),
-        "What this node does: `all`, or some of `api` (tokens, pushes, searches, administration), `parser` (what agents and Beats send), `shipper` (from the buffer into the store), `agent` (what this machine has). The first three need each other while the buffer is in the data folder; `agent` alone needs `collect.url` or `collect.lumberjack.hosts`.",
+        "What this node does: `all`, or some of `api` (tokens, pushes, searches, administration), `parser` (what agents and Beats send), `shipper` (from the buffer into the store), `rotator` (deletes old indices), `agent` (what this machine has). The first three need each other while the buffer is in the data folder; `agent` alone needs `collect.url` or `collect.lumberjack.hosts`.",
     ),
     key(
         "data",
@@ -514,6 +514,30 @@ pub(crate) const KEYS: &[Key] = &[
         Form::Table,
         None,
         "Further settings of librdkafka, such as `{ \"session.timeout.ms\" = 10000, \"compression.type\" = \"zstd\" }`. Those that could break what the buffer promises are refused; [kafka.md](kafka.md) lists what is passed on.",
+    ),
+    key(
+        "rotation.enabled",
+        Form::Switch,
+        Some("true"),
+        "Whether old indices are deleted, by the role `rotator` once a day.",
+    ),
+    key(
+        "rotation.age_days",
+        Form::Number,
+        Some("30"),
+        "How many days records are kept: an index goes when its newest record is older.",
+    ),
+    key(
+        "rotation.max_bytes",
+        Form::Size,
+        None,
+        "How many bytes the indices of a region may have together, as the store counts them; beyond it the oldest go, but none of today. No limit when absent.",
+    ),
+    key(
+        "rotation.at",
+        Form::Text,
+        Some(r#""03:00""#),
+        "When it runs each day (UTC). What was due while no node ran is done after the start; the very first start deletes nothing.",
     ),
     key(
         "search.timeout",

@@ -11,6 +11,7 @@ mod key;
 mod read;
 mod reference;
 mod roles;
+mod rotation;
 mod unwise;
 mod value;
 
@@ -29,6 +30,7 @@ pub use kafka::{Kafka, PASSED_ON, Sasl, Tls};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
 pub use roles::{Role, Roles};
+pub use rotation::Rotation;
 pub use value::{Network, Secret};
 
 use read::{Reader, duration, list, number, size, switch, text};
@@ -298,6 +300,8 @@ pub struct Config {
     pub collect: Collect,
     /// Cleaning.
     pub clean: Clean,
+    /// How long records are kept.
+    pub rotation: Rotation,
     /// What the embedded store says it is.
     pub elasticsearch: Elasticsearch,
 }
@@ -350,6 +354,7 @@ impl Config {
             push,
             beats: beats::read(reader),
             buffer: buffer(reader),
+            rotation: rotation::read(reader),
             search: Search {
                 timeout: reader.read("search.timeout", duration(100, 60 * MINUTE_MS)),
                 max_body_bytes: reader.read("search.max_body_bytes", size(KIB, 2 * GIB)),

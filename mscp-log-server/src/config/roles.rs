@@ -14,15 +14,18 @@ pub enum Role {
     Parser,
     /// Carries records from the buffer into the store.
     Shipper,
+    /// Deletes old indices.
+    Rotator,
     /// Reads the sources of its machine.
     Agent,
 }
 
 /// Every role, with its name.
-const ALL: [(Role, &str); 4] = [
+const ALL: [(Role, &str); 5] = [
     (Role::Api, "api"),
     (Role::Parser, "parser"),
     (Role::Shipper, "shipper"),
+    (Role::Rotator, "rotator"),
     (Role::Agent, "agent"),
 ];
 
@@ -40,9 +43,15 @@ impl Roles {
         self.0.contains(&role)
     }
 
-    /// Whether records of others are taken in, kept or searched.
+    /// Whether records of others are taken in, kept, searched or deleted.
     #[must_use]
     pub fn aggregate(&self) -> bool {
+        self.use_the_buffer() || self.has(Role::Rotator)
+    }
+
+    /// Whether the buffer is written or read.
+    #[must_use]
+    pub fn use_the_buffer(&self) -> bool {
         OF_THE_BUFFER.iter().any(|role| self.has(*role))
     }
 }
@@ -53,7 +62,9 @@ fn named(text: &str) -> Result<Vec<Role>, String> {
     }
     let found = ALL.iter().find(|(_, name)| *name == text);
     found.map(|(role, _)| vec![*role]).ok_or_else(|| {
-        format!("expected all, or some of api, parser, shipper and agent, found \"{text}\"")
+        format!(
+            "expected all, or some of api, parser, shipper, rotator and agent, found \"{text}\""
+        )
     })
 }
 
@@ -97,7 +108,8 @@ fn together(config: &Config, reader: &mut Reader) {
         return;
     }
     let missing = missing.join(" and ");
-    if matches!(config.buffer.kind, BufferKind::Disk) {
+    let disk = matches!(config.buffer.kind, BufferKind::Disk);
+    if disk && config.roles.use_the_buffer() {
         reader.fault(
             "roles",
             format!(
@@ -106,7 +118,10 @@ fn together(config: &Config, reader: &mut Reader) {
             ),
         );
     }
-    let searches = [Role::Api, Role::Shipper].map(|role| config.roles.has(role));
+    let mut searches = [Role::Api, Role::Shipper].map(|role| config.roles.has(role));
+    if config.roles.has(Role::Rotator) && searches == [false, false] {
+        searches = [true, false];
+    }
     for (name, region) in &config.regions {
         if region.store == StoreKind::Embedded
             && searches != [true, true]

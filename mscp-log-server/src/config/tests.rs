@@ -299,9 +299,12 @@ fn beats_are_taken_with_certificates_of_senders_or_knowingly_without() {
 fn roles_are_a_node_only_with_what_they_need() {
     let all = load("", &[]).unwrap().roles;
     assert_eq!(
-        load("roles = [\"api\", \"agent\", \"shipper\", \"parser\"]", &[])
-            .unwrap()
-            .roles,
+        load(
+            "roles = [\"api\", \"agent\", \"rotator\", \"shipper\", \"parser\"]",
+            &[]
+        )
+        .unwrap()
+        .roles,
         all
     );
     assert!(all.has(Role::Agent) && all.aggregate());
@@ -326,6 +329,8 @@ fn roles_are_a_node_only_with_what_they_need() {
         ("[\"shipper\", \"parser\"]", vec![store]),
         ("[\"api\", \"shipper\"]", vec![]),
         ("[\"parser\"]", vec![]),
+        ("[\"rotator\"]", vec![store]),
+        ("[\"rotator\", \"shipper\"]", vec![store]),
     ] {
         let found = load(&format!("roles = {roles}\n{kafka}"), &[]).err();
         let found = found.unwrap_or_default();
@@ -434,4 +439,21 @@ fn kafka_has_brokers_a_whole_credential_and_no_setting_that_breaks_a_promise() {
     // Keys of Kafka without it are a mistake.
     let without = "[buffer]\nbrokers = [\"k:9092\"]\n";
     assert_eq!(faults(without, &[]), ["buffer.kind"]);
+}
+
+#[test]
+fn a_role_is_warned_of_what_it_uses() {
+    let warned = |role: &str| -> Vec<String> {
+        let text = format!(
+            "roles = [\"{role}\"]\n[http]\nlisten = \"0.0.0.0:1\"\n[buffer]\nkind = \"kafka\"\nbrokers = [\"k:9092\"]\n\
+             min_insync = 1\n[region.local]\nstore = [\"http://es:9200\"]\n"
+        );
+        let warnings = load(&text, &[]).unwrap().warnings();
+        warnings.into_iter().map(|warning| warning.key).collect()
+    };
+    let (key, tls, insync) = ("auth.master_key_file", "http.tls_cert", "buffer.min_insync");
+    assert_eq!(warned("api"), [key, insync, tls]);
+    assert_eq!(warned("parser"), [key, insync, tls]);
+    assert_eq!(warned("shipper"), [insync]);
+    assert_eq!(warned("rotator"), [key]);
 }

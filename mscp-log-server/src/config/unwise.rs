@@ -42,7 +42,9 @@ impl Config {
     }
 
     fn keeping(&self, warn: &mut impl FnMut(&str, &str)) {
-        if self.auth.master_key_file.is_none() {
+        let roles = &self.roles;
+        let serves = roles.has(Role::Api) || roles.has(Role::Parser);
+        if (serves || roles.has(Role::Rotator)) && self.auth.master_key_file.is_none() {
             warn(
                 "auth.master_key_file",
                 "not set: signing keys are kept unencrypted in the database",
@@ -59,7 +61,9 @@ impl Config {
                 );
             }
         }
-        if let BufferKind::Kafka(kafka) = &self.buffer.kind {
+        if let BufferKind::Kafka(kafka) = &self.buffer.kind
+            && roles.use_the_buffer()
+        {
             if kafka.sasl.is_some() && kafka.tls.is_none() {
                 warn(
                     "buffer.tls",
@@ -76,6 +80,7 @@ impl Config {
         if let Some(beats) = &self.beats
             && beats.insecure
             && !beats.listen.ip().is_loopback()
+            && roles.has(Role::Parser)
         {
             warn(
                 "beats.insecure",
@@ -85,7 +90,7 @@ impl Config {
         let public = self.http.public_url.as_ref();
         let encrypted =
             self.http.tls_cert.is_some() || public.is_some_and(|url| url.starts_with("https:"));
-        if !self.http.listen.ip().is_loopback() && !encrypted {
+        if serves && !self.http.listen.ip().is_loopback() && !encrypted {
             warn(
                 "http.tls_cert",
                 "not set: passwords and tokens travel in the clear, unless a proxy in front encrypts",

@@ -20,12 +20,14 @@ use super::keys::{KeyState, Ring};
 fn migrations() -> Migrator {
     let identity = include_str!("../../migrations/0001_identity.sql").into_sql_str();
     let secrets = include_str!("../../migrations/0002_secrets.sql").into_sql_str();
+    let rotations = include_str!("../../migrations/0003_rotations.sql").into_sql_str();
     let step = |version, name: &'static str, sql| {
         Migration::new(version, name.into(), MigrationType::Simple, sql, false)
     };
     Migrator::with_migrations(vec![
         step(1, "identity", identity),
         step(2, "secrets", secrets),
+        step(3, "rotations", rotations),
     ])
 }
 
@@ -182,6 +184,11 @@ impl Database {
             .execute(&mut *change)
             .await?;
         Ok(change)
+    }
+
+    /// Whether it is a server of its own, on whatever machine.
+    pub(super) fn is_server(&self) -> bool {
+        !self.sqlite
     }
 
     /// Reach the database of `url`, where it is another process's, and change

@@ -13,6 +13,7 @@ mod issue;
 mod keys;
 mod password;
 mod roles;
+mod rotations;
 mod seal;
 mod secrets;
 mod service;
@@ -44,6 +45,7 @@ pub use database::DatabaseError;
 pub use issue::{IssueError, Issued, LoginError};
 pub use keys::{KeyState, NotYet, State};
 pub use roles::Role;
+pub use rotations::{RotationTimes, RotationTurn};
 pub use seal::SealError;
 pub use service::{IssueServiceError, IssuedService, ServiceToken};
 pub use signing::KeyChangeError;
@@ -211,6 +213,8 @@ pub struct Identity {
     trust: ArcSwap<Trust>,
     /// Held while reading, so that what was read first is not stored last.
     refreshing: tokio::sync::Mutex<()>,
+    /// Held by the one rotation of records of this process.
+    rotating: Arc<tokio::sync::Mutex<()>>,
     hasher: Hasher,
     delays: Mutex<Delays>,
     audit: mpsc::Sender<(Entry, i64)>,
@@ -270,6 +274,7 @@ impl Identity {
                 HashSet::new(),
             )),
             refreshing: tokio::sync::Mutex::new(()),
+            rotating: Arc::default(),
             hasher: Hasher::new().map_err(|error| IdentityError::System(error.to_string()))?,
             delays: Mutex::new(Delays::new()),
             audit,

@@ -199,61 +199,100 @@ impl Node {
     ) -> Result<(Rooms, Option<Arc<Door>>), NodeError> {
         let roles = &config.roles;
         let (is_api, is_parser) = (roles.has(Role::Api), roles.has(Role::Parser));
+        let (is_shipper, is_rotator) = (roles.has(Role::Shipper), roles.has(Role::Rotator));
         let data = self.data.path().to_owned();
-        let identity = match is_api || is_parser {
+        let identity = match is_api || is_parser || is_rotator {
             true => Some(self.identity(config, administrator).await?),
             false => None,
         };
-        let (buffer, dead) = open::buffer(config, &data).await?;
-        self.buffer = Some(Arc::clone(&buffer));
+        let (mut buffer, mut dead) = (None, None);
+        if roles.use_the_buffer() {
+            let opened = open::buffer(config, &data).await?;
+            (buffer, dead) = (Some(opened.0), opened.1);
+        }
+        self.buffer.clone_from(&buffer);
         let mut stores = open::Stores::default();
-        if is_api || roles.has(Role::Shipper) {
+        if is_api || is_shipper || is_rotator {
             stores = open::stores(config, &data, dead.as_ref())?;
         }
         self.stores = stores.by_region.values().cloned().collect();
-        observe(health, &buffer, identity.as_ref(), &stores.letters);
+        observe(health, buffer.as_ref(), identity.as_ref(), &stores.letters);
 
         let clusters = std::mem::take(&mut stores.clusters);
         let store = told(move || troubles(&clusters));
         match is_api {
             // Pushes go on without the store, and so does what waits for it.
             true => health.note("store", store),
-            false if is_parser => {}
-            false => health.need("store", store),
+            false if is_shipper || is_rotator => health.need("store", store),
+            false => {}
         }
-        if roles.has(Role::Shipper) {
-            let target = stores.by_region.get(&config.push.region);
-            let target = target.ok_or_else(|| open::no_region(config))?;
-            let held = Arc::new(HeldBack::default());
-            self.workers.spawn(ship::ship(
-                Arc::clone(&buffer),
-                Arc::clone(target),
-                Arc::clone(&held),
-                self.stopping.clone(),
-            ));
-            let shipping = told(move || held.reason().map(|reason| (*reason).clone()));
-            health.note("shipping", shipping);
+        let mut rotations = BTreeMap::new();
+        if let Some(identity) = identity.as_ref().filter(|_| is_api || is_rotator) {
+            rotations = open::rotations(config, identity, &stores);
+        }
+        if is_rotator {
+            for rotation in rotations.values().map(Arc::clone) {
+                let stopping = self.stopping.clone();
+                self.workers
+                    .spawn(async move { rotation.daily(stopping).await });
+            }
         }
         let mut rooms = Rooms::default();
-        if is_parser {
-            let collect = Collect::open(config, Arc::clone(&buffer));
-            rooms.parser = Some(Arc::new(collect.ok_or_else(|| open::no_region(config))?));
-            let beats = Beats::open(config, Arc::clone(&buffer), self.closing.clone()).await?;
-            self.beats = beats.as_ref().map(Beats::address);
-            if let Some(beats) = beats {
-                self.listeners.spawn(beats.run());
+        if let Some(buffer) = &buffer {
+            if is_shipper {
+                self.shipper(config, buffer, &stores, health)?;
+            }
+            if is_parser {
+                rooms.parser = Some(self.parser(config, buffer).await?);
             }
         }
         let Some(identity) = identity else {
             return Ok((rooms, None));
         };
-        if is_api {
-            rooms.api = Some(Arc::new(
-                open::app(config, &data, &identity, buffer, stores).await?,
-            ));
+        if let Some(buffer) = buffer.filter(|_| is_api) {
+            let app = open::app(config, &data, &identity, buffer, stores, rotations);
+            rooms.api = Some(Arc::new(app.await?));
         }
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
         Ok((rooms, Some(Arc::new(door))))
+    }
+
+    /// Carry records from the buffer into the region's store.
+    fn shipper(
+        &mut self,
+        config: &Config,
+        buffer: &Arc<dyn Buffer>,
+        stores: &open::Stores,
+        health: &mut Health,
+    ) -> Result<(), NodeError> {
+        let target = stores.by_region.get(&config.push.region);
+        let target = target.ok_or_else(|| open::no_region(config))?;
+        let held = Arc::new(HeldBack::default());
+        self.workers.spawn(ship::ship(
+            Arc::clone(buffer),
+            Arc::clone(target),
+            Arc::clone(&held),
+            self.stopping.clone(),
+        ));
+        let shipping = told(move || held.reason().map(|reason| (*reason).clone()));
+        health.note("shipping", shipping);
+        Ok(())
+    }
+
+    /// Take what agents and Beats send.
+    async fn parser(
+        &mut self,
+        config: &Config,
+        buffer: &Arc<dyn Buffer>,
+    ) -> Result<Arc<Collect>, NodeError> {
+        let collect = Collect::open(config, Arc::clone(buffer));
+        let collect = collect.ok_or_else(|| open::no_region(config))?;
+        let beats = Beats::open(config, Arc::clone(buffer), self.closing.clone()).await?;
+        self.beats = beats.as_ref().map(Beats::address);
+        if let Some(beats) = beats {
+            self.listeners.spawn(beats.run());
+        }
+        Ok(Arc::new(collect))
     }
 
     /// Open identity, and keep its keys new.
@@ -406,12 +445,13 @@ fn troubles(clusters: &[(String, Arc<ElasticStore>)]) -> Option<String> {
 /// Ask buffer and identity whether they work, and measure what they hold.
 fn observe(
     health: &mut Health,
-    buffer: &Arc<dyn Buffer>,
+    buffer: Option<&Arc<dyn Buffer>>,
     identity: Option<&Arc<Identity>>,
     letters: &BTreeMap<String, Arc<DeadLetters>>,
 ) {
-    let checked = Arc::clone(buffer);
-    health.need("buffer", told(move || checked.trouble()));
+    if let Some(checked) = buffer.map(Arc::clone) {
+        health.need("buffer", told(move || checked.trouble()));
+    }
     if let Some(checked) = identity.map(Arc::clone) {
         health.need(
             "identity",
@@ -421,19 +461,20 @@ fn observe(
             }),
         );
     }
-    let measured = Arc::clone(buffer);
+    let measured = buffer.map(Arc::clone);
     let letters = letters.clone();
     #[expect(
         clippy::cast_precision_loss,
         reason = "gauges are doubles; a byte in a petabyte is not missed"
     )]
     health.measure(move || {
-        let usage = measured.usage();
-        if usage.max_bytes > 0 {
-            metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
-            metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
+        if let Some(usage) = measured.as_ref().map(|buffer| buffer.usage()) {
+            if usage.max_bytes > 0 {
+                metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
+                metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
+            }
+            metrics::gauge!("mscp_log_buffer_backlog_records").set(usage.backlog as f64);
         }
-        metrics::gauge!("mscp_log_buffer_backlog_records").set(usage.backlog as f64);
         for (region, letters) in &letters {
             let kept = letters.kept();
             let region = region.clone();

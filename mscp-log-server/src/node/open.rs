@@ -23,6 +23,7 @@ use crate::ingest::push::Push;
 #[cfg(feature = "kafka")]
 use crate::pipeline::Cleaner;
 use crate::query::{Region, Sealing};
+use crate::rotate::Rotation;
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -167,6 +168,22 @@ pub(super) fn stores(
     Ok(stores)
 }
 
+/// How old indices of each region go.
+pub(super) fn rotations(
+    config: &Config,
+    identity: &Arc<Identity>,
+    stores: &Stores,
+) -> BTreeMap<String, Arc<Rotation>> {
+    let config::Rotation { policy, at } = config.rotation;
+    let rotations = stores.by_region.iter().map(|(region, store)| {
+        let (store, identity) = (Arc::clone(store), Arc::clone(identity));
+        let beats = config.clean.beats.clone();
+        let rotation = Rotation::new(region, store, identity, beats, policy, at);
+        (region.clone(), Arc::new(rotation))
+    });
+    rotations.collect()
+}
+
 /// The components that the handlers of the role `api` call.
 pub(super) async fn app(
     config: &Config,
@@ -174,6 +191,7 @@ pub(super) async fn app(
     identity: &Identity,
     buffer: Arc<dyn Buffer>,
     stores: Stores,
+    rotations: BTreeMap<String, Arc<Rotation>>,
 ) -> Result<App, NodeError> {
     let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
         key: "push.region",
@@ -201,6 +219,7 @@ pub(super) async fn app(
         backups: Arc::new(backups),
         regions,
         letters: stores.letters,
+        rotations,
         ways: Ways {
             push: Arc::new(push),
             otlp: config.otlp.enabled,

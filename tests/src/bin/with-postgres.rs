@@ -1,5 +1,6 @@
 //! Run a command with a PostgreSQL server of its own: it finds the server's
-//! URL, without a database, in `MSCP_LOG_TEST_POSTGRES`. The server is gone
+//! URL, without a database, in `MSCP_LOG_TEST_POSTGRES`, and its programs at the
+//! end of the `PATH`. The server is gone
 //! with its data when the command has ended.
 #![forbid(unsafe_code)]
 
@@ -14,8 +15,12 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let server = Postgres::start();
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(server.programs());
     let ended = Command::new(&program)
         .args(arguments)
+        .env("PATH", path)
         .env("MSCP_LOG_TEST_POSTGRES", server.url(""))
         .status();
     match ended {

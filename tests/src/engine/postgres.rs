@@ -78,6 +78,12 @@ impl Postgres {
         server
     }
 
+    /// The folder of its programs.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.bin
+    }
+
     /// The URL of `database`, or of the server alone where it is empty.
     #[must_use]
     pub fn url(&self, database: &str) -> String {

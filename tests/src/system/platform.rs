@@ -16,7 +16,7 @@ use crate::process::{self, Node};
 use crate::proxy::Proxy;
 
 /// The roles that run, and how often each.
-pub(super) const ROLES: [&str; 4] = ["api", "parser", "shipper", "agent"];
+pub(super) const ROLES: [&str; 5] = ["api", "parser", "shipper", "rotator", "agent"];
 const EACH: usize = 2;
 
 const DATABASE: &str = "identity";
@@ -177,7 +177,7 @@ impl Platform {
             self.engines.postgres.url(DATABASE),
         );
         let mut variables: Vec<(&str, String)> = Vec::new();
-        if role != "agent" {
+        if matches!(role, "api" | "parser" | "shipper") {
             variables.extend([
                 ("BUFFER__KIND", "kafka".to_owned()),
                 ("BUFFER__BROKERS", kafka),
@@ -192,12 +192,14 @@ impl Platform {
                 ),
             ]);
         }
-        if matches!(role, "api" | "parser") {
+        if matches!(role, "api" | "parser" | "rotator") {
             variables.push(("AUTH__DATABASE", database));
             variables.push(("AUTH__MASTER_KEY_FILE", master.display().to_string()));
         }
         match role {
-            "api" => variables.push(("REGION__LOCAL__STORE", self.engines.store.url.clone())),
+            "api" | "rotator" => {
+                variables.push(("REGION__LOCAL__STORE", self.engines.store.url.clone()))
+            }
             "parser" => variables.extend([
                 ("BEATS__LISTEN", "127.0.0.1:0".to_owned()),
                 ("BEATS__INSECURE", "true".to_owned()),

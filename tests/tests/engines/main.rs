@@ -10,6 +10,7 @@ mod conformance;
 mod differential;
 mod kafka;
 mod restriction;
+mod rotation;
 mod shipping;
 mod system;
 
@@ -31,6 +32,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("differential", differential::trials),
     ("restriction", restriction::trials),
     ("shipping", shipping::trials),
+    // Indices of the others go.
+    ("rotation", rotation::trials),
 ];
 
 fn main() -> ExitCode {

@@ -4,6 +4,7 @@
 mod accounts;
 mod keys;
 mod replicas;
+mod rotations;
 mod tokens;
 
 use std::net::Ipv4Addr;
