@@ -198,7 +198,7 @@ impl Platform {
         }
         match role {
             "api" | "rotator" => {
-                variables.push(("REGION__LOCAL__STORE", self.engines.store.url.clone()))
+                variables.push(("REGION__LOCAL__STORE", self.engines.store.url.clone()));
             }
             "parser" => variables.extend([
                 ("BEATS__LISTEN", "127.0.0.1:0".to_owned()),
