@@ -33,7 +33,7 @@ const PARTITIONS: usize = 12;
 const BROKER_FLAGS: &[&str] = &["-Xms1g", "-Xmx1g"];
 const ENGINE_FLAGS: &[&str] = &["-Xms2g", "-Xmx2g"];
 /// Rounds until the engine's code is compiled: what it costs falls until then.
-const WARMING: usize = 2;
+const WARMING: usize = 4;
 /// How long roles are watched that have nothing to do.
 const IDLE: Duration = Duration::from_secs(20);
 
