@@ -13,11 +13,14 @@ use mscp_log_core::index::{Beats, Day, IndexName};
 use mscp_log_core::rotation::{self, ClockError, Clocks, Deletion, Fact, Policy, Reason};
 use serde::Serialize;
 use serde_json::{Value, json};
+use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::clock;
-use crate::identity::{DatabaseError, Entry, Identity, Outcome, RotationTimes};
+use crate::database::{DatabaseError, Turn};
+use crate::identity::{Entry, Identity, Outcome};
+use crate::settings::{self, Settings};
 use crate::store::Store;
 
 /// How often it is looked whether the time has come.
@@ -98,7 +101,7 @@ pub struct Rotation {
     store: Arc<dyn Store>,
     identity: Arc<Identity>,
     beats: Beats,
-    policy: Policy,
+    configured: Settings,
     /// Microseconds of a day (UTC) at which it runs.
     at_us: i64,
 }
@@ -107,20 +110,20 @@ impl std::fmt::Debug for Rotation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rotation")
             .field("region", &self.region)
-            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }
 
 impl Rotation {
-    /// Of `region`, whose records are in `store`. It runs `at` so long after
+    /// Of `region`, whose records are in `store`; `configured` is what holds
+    /// where no administrator has changed it. It runs `at` so long after
     /// midnight UTC.
     pub fn new(
         region: &str,
         store: Arc<dyn Store>,
         identity: Arc<Identity>,
         beats: Beats,
-        policy: Policy,
+        configured: Settings,
         at: Duration,
     ) -> Self {
         Self {
@@ -128,7 +131,7 @@ impl Rotation {
             store,
             identity,
             beats,
-            policy,
+            configured,
             at_us: i64::try_from(at.as_micros()).unwrap_or_default(),
         }
     }
@@ -138,9 +141,9 @@ impl Rotation {
     /// # Errors
     /// See [`RotationError`]; [`RotationError::Busy`] is none of them.
     pub async fn plan(&self) -> Result<Report, RotationError> {
-        let times = self.identity.rotation_times(&self.region).await?;
-        let (facts, plan) = self.planned(times, clock::now_us()).await?;
-        Ok(self.report(true, &facts, plan))
+        let policy = self.policy().await?;
+        let (facts, plan) = self.planned(&policy, clock::now_us()).await?;
+        Ok(report(true, &policy, &facts, plan))
     }
 
     /// Delete what is too old or too much. One that cannot be deleted does not
@@ -183,11 +186,12 @@ impl Rotation {
     }
 
     async fn try_run(&self) -> Result<Report, RotationError> {
-        let turn = self.identity.rotation_turn(&self.region).await?;
-        let turn = turn.ok_or(RotationError::Busy)?;
+        let turn = self.turn().await?.ok_or(RotationError::Busy)?;
+        // Read afresh, in the turn: an administrator may have changed it.
+        let policy = self.policy().await?;
         let now_us = clock::now_us();
-        let (facts, plan) = self.planned(turn.times, now_us).await?;
-        let mut report = self.report(false, &facts, plan);
+        let (facts, plan) = self.planned(&policy, now_us).await?;
+        let mut report = report(false, &policy, &facts, plan);
         for deletion in &mut report.deletions {
             let region = self.region.clone();
             match self.delete(&deletion.index).await {
@@ -206,8 +210,51 @@ impl Rotation {
                 }
             }
         }
-        self.identity.rotation_done(turn, now_us).await?;
+        self.ran(turn, now_us).await?;
         Ok(report)
+    }
+
+    /// Take the turn; `None` while another node has it.
+    async fn turn(&self) -> Result<Option<Turn>, DatabaseError> {
+        let what = format!("rotation {}", self.region);
+        self.identity.database().turn(&what).await
+    }
+
+    /// The rule as it is now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn policy(&self) -> Result<Policy, DatabaseError> {
+        let kept = settings::kept(self.identity.database(), &self.region).await?;
+        Ok(self.configured.with(&kept.overrides).rotate)
+    }
+
+    /// When it last ran in this region, in microseconds since the epoch.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn last_run_us(&self) -> Result<Option<i64>, DatabaseError> {
+        let last = sqlx::query("SELECT last_run_us FROM rotations WHERE region = $1")
+            .bind(self.region.clone())
+            .fetch_optional(self.identity.database().pool())
+            .await?;
+        Ok(match last {
+            Some(row) => Some(row.try_get(0)?),
+            None => None,
+        })
+    }
+
+    /// Say that it ran at `now_us`, and end the turn.
+    async fn ran(&self, turn: Turn, now_us: i64) -> Result<(), DatabaseError> {
+        sqlx::query(
+            "INSERT INTO rotations (region, last_run_us) VALUES ($1, $2)
+             ON CONFLICT (region) DO UPDATE SET last_run_us = $2",
+        )
+        .bind(self.region.clone())
+        .bind(now_us)
+        .execute(self.identity.database().pool())
+        .await?;
+        turn.end().await
     }
 
     /// Run each day at the set time until `stop`. What was due while no node
@@ -244,8 +291,7 @@ impl Rotation {
     }
 
     async fn when_due(&self, due_us: i64) -> Result<(), RotationError> {
-        let times = self.identity.rotation_times(&self.region).await?;
-        match times.last_run_us {
+        match self.last_run_us().await? {
             Some(last_us) if last_us >= due_us => Ok(()),
             Some(_) => {
                 let asker = Asker {
@@ -255,8 +301,8 @@ impl Rotation {
                 self.run(&asker).await.map(drop)
             }
             None => {
-                if let Some(turn) = self.identity.rotation_turn(&self.region).await? {
-                    self.identity.rotation_done(turn, clock::now_us()).await?;
+                if let Some(turn) = self.turn().await? {
+                    self.ran(turn, clock::now_us()).await?;
                 }
                 Ok(())
             }
@@ -265,42 +311,22 @@ impl Rotation {
 
     async fn planned(
         &self,
-        times: RotationTimes,
+        policy: &Policy,
         now_us: i64,
     ) -> Result<(Vec<Fact>, Vec<Deletion>), RotationError> {
         let mut facts = self.indices().await?;
-        self.look_for_newest(&mut facts, now_us).await;
+        self.look_for_newest(&mut facts, policy, now_us).await;
+        let database = self.identity.database();
         let clocks = Clocks {
             now_us,
-            last_run_us: times.last_run_us,
-            database_us: times.database_us,
+            last_run_us: self.last_run_us().await?,
+            database_us: match database.is_server() {
+                true => Some(database.now_us().await?),
+                false => None,
+            },
         };
-        let plan = rotation::plan(&facts, &self.policy, &clocks, &self.beats)?;
+        let plan = rotation::plan(&facts, policy, &clocks, &self.beats)?;
         Ok((facts, plan))
-    }
-
-    fn report(&self, dry_run: bool, facts: &[Fact], plan: Vec<Deletion>) -> Report {
-        let deletions = plan.into_iter().map(|deletion| {
-            let fact = facts.iter().find(|fact| fact.name == deletion.name);
-            Deleted {
-                index: deletion.name,
-                reason: match deletion.reason {
-                    Reason::Age => "age",
-                    Reason::Size => "size",
-                },
-                bytes: fact.and_then(|fact| fact.bytes),
-                newest_us: fact.and_then(|fact| fact.newest_us),
-                error: None,
-            }
-        });
-        Report {
-            dry_run,
-            enabled: self.policy.enabled,
-            age_days: self.policy.age_days,
-            max_bytes: self.policy.max_bytes,
-            indices: facts.len(),
-            deletions: deletions.collect(),
-        }
     }
 
     /// Every index whose name the system makes, closed ones too.
@@ -324,8 +350,8 @@ impl Rotation {
 
     /// The newest record of each index that is not old by its name already. A
     /// closed index does not say.
-    async fn look_for_newest(&self, facts: &mut [Fact], now_us: i64) {
-        let kept_us = now_us.saturating_sub(i64::from(self.policy.age_days) * DAY_US);
+    async fn look_for_newest(&self, facts: &mut [Fact], policy: &Policy, now_us: i64) {
+        let kept_us = now_us.saturating_sub(i64::from(policy.age_days) * DAY_US);
         let is_young = |fact: &&mut Fact| {
             let named = IndexName::parse(&fact.name, &self.beats);
             named.is_some_and(|(_, day)| day.end_us() > kept_us)
@@ -379,6 +405,30 @@ impl Rotation {
     }
 }
 
+fn report(dry_run: bool, policy: &Policy, facts: &[Fact], plan: Vec<Deletion>) -> Report {
+    let deletions = plan.into_iter().map(|deletion| {
+        let fact = facts.iter().find(|fact| fact.name == deletion.name);
+        Deleted {
+            index: deletion.name,
+            reason: match deletion.reason {
+                Reason::Age => "age",
+                Reason::Size => "size",
+            },
+            bytes: fact.and_then(|fact| fact.bytes),
+            newest_us: fact.and_then(|fact| fact.newest_us),
+            error: None,
+        }
+    });
+    Report {
+        dry_run,
+        enabled: policy.enabled,
+        age_days: policy.age_days,
+        max_bytes: policy.max_bytes,
+        indices: facts.len(),
+        deletions: deletions.collect(),
+    }
+}
+
 /// What the store says is wrong, in a line.
 fn reason(status: StatusCode, answer: &Value) -> String {
     let said = answer["error"]["reason"].as_str();
@@ -404,12 +454,6 @@ mod tests {
     use crate::config::Config;
     use crate::identity::{Administrator, Setup};
     use crate::store::StoreError;
-
-    const MONTH: Policy = Policy {
-        enabled: true,
-        age_days: 30,
-        max_bytes: None,
-    };
 
     /// A store of which only the names of indices are known.
     struct Named(Mutex<Vec<String>>);
@@ -450,7 +494,8 @@ mod tests {
         let store = Arc::new(Named(Mutex::new(names.map(str::to_owned).to_vec())));
         let of = Arc::clone(&store);
         let at = Duration::from_secs(3 * 3_600);
-        let rotation = Rotation::new("local", of, identity, Beats::default(), MONTH, at);
+        let configured = Settings::configured(&Config::default());
+        let rotation = Rotation::new("local", of, identity, Beats::default(), configured, at);
         (rotation, store)
     }
 
@@ -472,7 +517,7 @@ mod tests {
     async fn a_second_run_does_not_begin_beside_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let (rotation, _) = scene(folder.path()).await;
-        let turn = rotation.identity.rotation_turn("local").await.unwrap();
+        let turn = rotation.turn().await.unwrap();
         let asker = Asker {
             subject: "u".to_owned(),
             address: None,

@@ -17,9 +17,10 @@ use serde_json::value::RawValue;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::config::Secret;
+use crate::database::DatabaseError;
 use crate::identity::{
-    Account, AccountChange, Actor, ChangeError, DatabaseError, Identity, IssueError,
-    IssueServiceError, KeyChangeError, KeyState, NewAccount, Noted, Page, Role, ServiceToken,
+    Account, AccountChange, Actor, ChangeError, Identity, IssueError, IssueServiceError,
+    KeyChangeError, KeyState, NewAccount, Noted, Page, Role, ServiceToken,
 };
 use crate::schema;
 

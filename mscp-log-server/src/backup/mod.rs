@@ -20,8 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::buffer::Buffer;
 use crate::buffer::dead_letters::DeadLetters;
+use crate::database::DatabaseError;
 use crate::folder;
-use crate::identity::{DatabaseError, Identity};
+use crate::identity::Identity;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use archive::{ArchiveError, Manifest};

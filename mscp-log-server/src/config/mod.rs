@@ -384,6 +384,18 @@ impl Config {
     }
 }
 
+/// Whether `text` may be the value of `key`, written as in a variable.
+///
+/// # Errors
+/// What was expected.
+pub fn judge(key: &str, text: &str) -> Result<(), String> {
+    let variable = format!("MSCP_LOG_{}", key.to_ascii_uppercase().replace('.', "__"));
+    let judged = Config::load(None, [(variable, text.to_owned())]);
+    let errors = judged.err().map(|errors| errors.0).unwrap_or_default();
+    let fault = errors.into_iter().find(|error| error.key == key);
+    fault.map_or(Ok(()), |error| Err(error.reason))
+}
+
 impl Default for Config {
     /// What a node without a file and without variables has.
     fn default() -> Self {

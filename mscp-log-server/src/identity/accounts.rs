@@ -10,10 +10,10 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _};
 
 use super::audit::{self, Entry, Outcome};
-use super::database::{Change, DatabaseError};
 use super::password::{self, HashError};
 use super::{Actor, ChangeError, DAY_S, Identity, LONGEST_TTL_S, keys, roles};
 use crate::config::Secret;
+use crate::database::{Change, DatabaseError};
 
 /// Longest lifetime of a person's access tokens unless their account says
 /// otherwise, in seconds.

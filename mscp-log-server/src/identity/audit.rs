@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Any, Row as _};
 
-use super::database::DatabaseError;
+use crate::database::DatabaseError;
 
 /// How long rows are kept, in microseconds: 400 days, a year and a month.
 pub(super) const KEPT_US: i64 = 400 * 86_400 * 1_000_000;

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::accounts;
 use super::audit::{self, Entry, Outcome};
-use super::database::{Change, DatabaseError};
 use super::password::HashError;
 use super::trust::ISSUER;
 use super::{Identity, IdentityError, LONGEST_TTL_S};
 use crate::config::Secret;
+use crate::database::{Change, DatabaseError};
 
 /// A token and its end.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,13 +7,12 @@
 
 mod accounts;
 mod audit;
-mod database;
 mod delay;
 mod issue;
 mod keys;
 mod password;
 mod roles;
-mod rotations;
+mod rows;
 mod seal;
 mod secrets;
 mod service;
@@ -37,21 +36,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::database::{self, Database, DatabaseError};
 use crate::snapshot::Snapshot;
 
 pub use accounts::{Account, AccountChange, NewAccount};
 pub use audit::{Entry, Noted, Outcome, PAGE as AUDIT_PAGE, Page};
-pub use database::DatabaseError;
 pub use issue::{IssueError, Issued, LoginError};
 pub use keys::{KeyState, NotYet, State};
 pub use roles::Role;
-pub use rotations::{RotationTimes, RotationTurn};
 pub use seal::SealError;
 pub use service::{IssueServiceError, IssuedService, ServiceToken};
 pub use signing::KeyChangeError;
 pub use trust::VerifyError;
 
-use database::Database;
 use delay::Delays;
 use password::Hasher;
 use seal::Seal;
@@ -213,8 +210,6 @@ pub struct Identity {
     trust: ArcSwap<Trust>,
     /// Held while reading, so that what was read first is not stored last.
     refreshing: tokio::sync::Mutex<()>,
-    /// Held by the one rotation of records of this process.
-    rotating: Arc<tokio::sync::Mutex<()>>,
     hasher: Hasher,
     delays: Mutex<Delays>,
     audit: mpsc::Sender<(Entry, i64)>,
@@ -274,7 +269,6 @@ impl Identity {
                 HashSet::new(),
             )),
             refreshing: tokio::sync::Mutex::new(()),
-            rotating: Arc::default(),
             hasher: Hasher::new().map_err(|error| IdentityError::System(error.to_string()))?,
             delays: Mutex::new(Delays::new()),
             audit,
@@ -289,6 +283,12 @@ impl Identity {
             identity,
             first_administrator,
         })
+    }
+
+    /// The database, for what else is kept there.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Keep keys and revocations fresh, rotate when it is time, write the
@@ -315,7 +315,7 @@ impl Identity {
                 }
                 _ = sweep.tick() => {
                     if let Err(error) = self.sweep().await {
-                        tracing::warn!(%error, "what has expired could not be deleted from the identity database");
+                        tracing::warn!(%error, "what has expired could not be deleted from the database");
                     }
                 }
                 _ = noted.recv_many(&mut batch, AUDIT_BATCH) => self.write_audit(&mut batch).await,
@@ -436,7 +436,7 @@ impl Identity {
     async fn refresh(&self) -> Result<(), IdentityError> {
         let _one_at_a_time = self.refreshing.lock().await;
         let pool = self.database.pool();
-        let rows = database::keys(pool).await?;
+        let rows = rows::keys(pool).await?;
         let mut keys = Vec::with_capacity(rows.len());
         let mut signing = None;
         for row in rows {

@@ -6,8 +6,8 @@ use serde_json::json;
 use sqlx::Row as _;
 
 use super::accounts::{check_grants, giver, grants, invalid, note, written};
-use super::database::{Change, DatabaseError};
 use super::{Actor, ChangeError, Identity};
+use crate::database::{Change, DatabaseError};
 
 /// A role.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

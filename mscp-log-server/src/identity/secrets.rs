@@ -4,9 +4,9 @@
 use sqlx::Row as _;
 use zeroize::Zeroizing;
 
-use super::database::DatabaseError;
 use super::seal::SealError;
 use super::{Identity, IdentityError};
+use crate::database::DatabaseError;
 
 const SECRET_BYTES: usize = 32;
 

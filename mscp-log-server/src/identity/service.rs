@@ -7,9 +7,9 @@ use serde_json::json;
 use sqlx::Row as _;
 
 use super::accounts::{self, giver, grants, invalid, load, missing, note, revoke, written};
-use super::database::DatabaseError;
 use super::issue::{IssueError, Wish, check_size, ttl};
 use super::{Actor, ChangeError, Identity, keys};
+use crate::database::DatabaseError;
 
 /// Longest label of a token, in bytes.
 const LABEL_BYTES: usize = 256;

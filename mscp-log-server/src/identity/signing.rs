@@ -6,9 +6,10 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::audit::{self, Entry, Outcome};
-use super::database::{self, Change, DatabaseError};
 use super::keys::{KeyState, NotYet, Ring};
+use super::rows;
 use super::{Actor, Identity, IdentityError};
+use crate::database::{Change, DatabaseError};
 
 /// Bytes of a key's secret: as many as SHA-256 gives (RFC 7518 section 3.2).
 const SECRET_BYTES: usize = 32;
@@ -45,7 +46,7 @@ impl Identity {
     /// # Errors
     /// When the database is away.
     pub async fn keys(&self) -> Result<Vec<KeyState>, DatabaseError> {
-        let rows = database::keys(self.database.pool()).await?;
+        let rows = rows::keys(self.database.pool()).await?;
         let mut keys: Vec<KeyState> = rows.into_iter().map(|row| row.key).collect();
         keys.sort_by_key(|key| key.created_s);
         Ok(keys)
@@ -107,7 +108,7 @@ impl Identity {
             return Ok(key);
         }
         // Another replica has rotated since the last refresh.
-        let rows = database::keys(&mut **change).await?;
+        let rows = rows::keys(&mut **change).await?;
         for row in rows {
             if extend(change, &row.key.kid, exp_s).await? {
                 let secret = self.seal.open(&row.key.kid, &row.kept)?;
@@ -120,7 +121,7 @@ impl Identity {
     /// Make the first keys, and encrypt those that were kept before there was a master key.
     pub(super) async fn first_keys(&self) -> Result<(), IdentityError> {
         let mut change = self.database.begin().await?;
-        let rows = database::keys(&mut *change).await?;
+        let rows = rows::keys(&mut *change).await?;
         if rows.is_empty() {
             let first = Ring::first(self.now_s(), new_kid(), new_kid());
             self.put(&mut change, &Ring::default(), &first).await?;
@@ -174,7 +175,7 @@ impl Identity {
         let mut change = self.database.begin().await?;
         let before = ring(&mut change).await?;
         let after = before.swept(self.now_s());
-        database::put_ring(&mut change, &before, &after, |kid| {
+        rows::put_ring(&mut change, &before, &after, |kid| {
             Err(DatabaseError::Row {
                 table: "signing_keys",
                 row: kid.to_owned(),
@@ -192,7 +193,7 @@ impl Identity {
         before: &Ring,
         after: &Ring,
     ) -> Result<(), IdentityError> {
-        database::put_ring(change, before, after, |kid| {
+        rows::put_ring(change, before, after, |kid| {
             let mut secret = Zeroizing::new([0u8; SECRET_BYTES]);
             getrandom::fill(&mut *secret).map_err(super::seal::SealError::Random)?;
             Ok::<String, IdentityError>(self.seal.seal(kid, &*secret)?)
@@ -233,7 +234,7 @@ async fn extend(change: &mut Change, kid: &str, exp_s: i64) -> Result<bool, Data
 }
 
 async fn ring(change: &mut Change) -> Result<Ring, DatabaseError> {
-    let rows = database::keys(&mut **change).await?;
+    let rows = rows::keys(&mut **change).await?;
     Ok(Ring::new(rows.into_iter().map(|row| row.key).collect()))
 }
 

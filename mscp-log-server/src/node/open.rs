@@ -24,6 +24,7 @@ use crate::ingest::push::Push;
 use crate::pipeline::Cleaner;
 use crate::query::{Region, Sealing};
 use crate::rotate::Rotation;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -174,11 +175,11 @@ pub(super) fn rotations(
     identity: &Arc<Identity>,
     stores: &Stores,
 ) -> BTreeMap<String, Arc<Rotation>> {
-    let config::Rotation { policy, at } = config.rotation;
+    let (configured, at) = (Settings::configured(config), config.rotation.at);
     let rotations = stores.by_region.iter().map(|(region, store)| {
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));
         let beats = config.clean.beats.clone();
-        let rotation = Rotation::new(region, store, identity, beats, policy, at);
+        let rotation = Rotation::new(region, store, identity, beats, configured.clone(), at);
         (region.clone(), Arc::new(rotation))
     });
     rotations.collect()

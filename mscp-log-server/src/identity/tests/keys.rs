@@ -90,7 +90,7 @@ async fn keys_are_encrypted_with_the_master_key_also_those_from_before() {
     world.auth.master_key_file = Some(world.file("master", &[9; 32]));
     let sealed = world.replica().await;
     assert!(sealed.verify(&token, world.now_s()).is_ok());
-    let rows = database::keys(sealed.database.pool()).await.unwrap();
+    let rows = rows::keys(sealed.database.pool()).await.unwrap();
     assert!(
         rows.iter()
             .all(|row| row.kept.starts_with("xchacha20poly1305:"))

@@ -4,8 +4,8 @@
 mod accounts;
 mod keys;
 mod replicas;
-mod rotations;
 mod tokens;
+mod turns;
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;

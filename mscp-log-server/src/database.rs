@@ -1,26 +1,29 @@
-//! The database of identity: where it is, how it is opened, and its rows.
-//! SQL that PostgreSQL takes too; what differs between engines is here alone.
+//! The database: where it is and how it is opened. Accounts, keys and the audit
+//! are in it, settings, and what instances say of themselves. SQL that SQLite and
+//! PostgreSQL take; what differs between the two is here alone.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{
     Any, AnyPool, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, Transaction,
 };
 
+use crate::clock;
 use crate::config::Secret;
-
-use super::keys::{KeyState, Ring};
 
 /// The steps from nothing to the present tables. A step that was released is
 /// never edited: its checksum is in every database that took it.
 fn migrations() -> Migrator {
-    let identity = include_str!("../../migrations/0001_identity.sql").into_sql_str();
-    let secrets = include_str!("../../migrations/0002_secrets.sql").into_sql_str();
-    let rotations = include_str!("../../migrations/0003_rotations.sql").into_sql_str();
+    let identity = include_str!("../migrations/0001_identity.sql").into_sql_str();
+    let secrets = include_str!("../migrations/0002_secrets.sql").into_sql_str();
+    let rotations = include_str!("../migrations/0003_rotations.sql").into_sql_str();
+    let settings = include_str!("../migrations/0004_settings.sql").into_sql_str();
     let step = |version, name: &'static str, sql| {
         Migration::new(version, name.into(), MigrationType::Simple, sql, false)
     };
@@ -28,6 +31,7 @@ fn migrations() -> Migrator {
         step(1, "identity", identity),
         step(2, "secrets", secrets),
         step(3, "rotations", rotations),
+        step(4, "settings", settings),
     ])
 }
 
@@ -55,13 +59,13 @@ const OF_POSTGRES: &[&str] = &[
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// What the driver says.
-    #[error("the identity database: {0}")]
+    #[error("the database: {0}")]
     Sql(#[from] sqlx::Error),
     /// The schema could not be brought up to date.
-    #[error("the identity database cannot be migrated: {0}")]
+    #[error("the database cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// The file could not be made.
-    #[error("the identity database {file}: {source}")]
+    #[error("the database {file}: {source}")]
     File {
         /// Its path.
         file: String,
@@ -69,7 +73,7 @@ pub enum DatabaseError {
         source: std::io::Error,
     },
     /// A row that this version did not write.
-    #[error("the identity database: table {table}, row {row}: {reason}")]
+    #[error("the database: table {table}, row {row}: {reason}")]
     Row {
         /// Which table.
         table: &'static str,
@@ -83,7 +87,7 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// Whether it is a server that does not answer, or not yet (`SQLSTATE`
     /// 57P03, cannot connect now, and 53300, too many connections).
-    pub(super) fn is_away(&self) -> bool {
+    pub fn is_away(&self) -> bool {
         match self {
             Self::Sql(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
             Self::Sql(sqlx::Error::Database(told)) => {
@@ -95,25 +99,64 @@ impl DatabaseError {
 }
 
 /// A change in the making: all of it or nothing.
-pub(super) type Change = Transaction<'static, Any>;
+pub type Change = Transaction<'static, Any>;
 
 /// The open database.
 #[derive(Clone, Debug)]
-pub(super) struct Database {
+pub struct Database {
     pool: AnyPool,
     /// Whether it is the file in the data folder.
     in_data: bool,
     /// Whether it is a file; else it is PostgreSQL.
     sqlite: bool,
+    /// Whose turn it is, in this process.
+    turns: Arc<Mutex<HashSet<String>>>,
+}
+
+/// The right to do something that only one instance may do at a time. It ends
+/// when it is dropped, and with the process.
+#[derive(Debug)]
+pub struct Turn {
+    /// Of a server: the transaction that holds the lock.
+    lock: Option<Change>,
+    here: Here,
+}
+
+impl Turn {
+    /// End it, and be sure that the next one can have it.
+    ///
+    /// # Errors
+    /// When the database is away; then it has ended, too.
+    pub async fn end(self) -> Result<(), DatabaseError> {
+        if let Some(lock) = self.lock {
+            lock.commit().await?;
+        }
+        drop(self.here);
+        Ok(())
+    }
+}
+
+/// A name among those of this process, while it is held.
+#[derive(Debug)]
+struct Here {
+    turns: Arc<Mutex<HashSet<String>>>,
+    what: String,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.remove(&self.what);
+    }
 }
 
 /// The database's file in the data folder.
-pub(super) const FILE: &str = "identity.sqlite";
+pub const FILE: &str = "identity.sqlite";
 
 impl Database {
     /// Open the database of `url`, or `identity.sqlite` in the folder `data`,
     /// and bring its tables up to date.
-    pub(super) async fn open(url: Option<&Secret>, data: &Path) -> Result<Self, DatabaseError> {
+    pub async fn open(url: Option<&Secret>, data: &Path) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let in_data = url.is_none();
         let url = match url {
@@ -152,16 +195,67 @@ impl Database {
             pool,
             in_data,
             sqlite,
+            turns: Arc::default(),
         })
     }
 
+    /// Take the turn of `what` (`rotation north`); `None` while another
+    /// instance has it.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn turn(&self, what: &str) -> Result<Option<Turn>, DatabaseError> {
+        let taken = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.insert(what.to_owned())
+        };
+        if !taken {
+            return Ok(None);
+        }
+        let here = Here {
+            turns: Arc::clone(&self.turns),
+            what: what.to_owned(),
+        };
+        let mut lock = None;
+        if self.is_server() {
+            let mut change = self.pool.begin().await?;
+            // What is done in a turn may take longer than a change may be idle.
+            sqlx::query("SET LOCAL idle_in_transaction_session_timeout = 0")
+                .execute(&mut *change)
+                .await?;
+            let taken = sqlx::query("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind(format!("mscp-log {what}"))
+                .fetch_one(&mut *change)
+                .await?;
+            if !taken.try_get::<bool, _>(0)? {
+                return Ok(None);
+            }
+            lock = Some(change);
+        }
+        Ok(Some(Turn { lock, here }))
+    }
+
+    /// The time by the clock that all instances share: a server's; in a file,
+    /// which is one machine's, that of this machine. Microseconds since the epoch.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn now_us(&self) -> Result<i64, DatabaseError> {
+        if self.sqlite {
+            return Ok(clock::now_us());
+        }
+        let now =
+            sqlx::query("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)");
+        Ok(now.fetch_one(&self.pool).await?.try_get(0)?)
+    }
+
     /// For reading.
-    pub(super) fn pool(&self) -> &AnyPool {
+    pub fn pool(&self) -> &AnyPool {
         &self.pool
     }
 
     /// A view in which what is read belongs together.
-    pub(super) async fn read(&self) -> Result<Change, DatabaseError> {
+    pub async fn read(&self) -> Result<Change, DatabaseError> {
         let begin = if self.sqlite {
             "BEGIN"
         } else {
@@ -171,7 +265,7 @@ impl Database {
     }
 
     /// Begin a change that sees what no other change has in the making.
-    pub(super) async fn begin(&self) -> Result<Change, DatabaseError> {
+    pub async fn begin(&self) -> Result<Change, DatabaseError> {
         if self.sqlite {
             // Take the write lock at once; a transaction that began by reading
             // cannot get it when another has written meanwhile.
@@ -187,13 +281,13 @@ impl Database {
     }
 
     /// Whether it is a server of its own, on whatever machine.
-    pub(super) fn is_server(&self) -> bool {
+    pub fn is_server(&self) -> bool {
         !self.sqlite
     }
 
     /// Reach the database of `url`, where it is another process's, and change
     /// nothing.
-    pub(super) async fn reach(url: &Secret) -> Result<(), DatabaseError> {
+    pub async fn reach(url: &Secret) -> Result<(), DatabaseError> {
         if url.expose().starts_with("sqlite:") {
             return Ok(());
         }
@@ -207,7 +301,7 @@ impl Database {
 
     /// Write the database as it is now into a new file, where it is a file in
     /// the data folder; says whether it is.
-    pub(super) async fn copy_to(&self, file: &Path) -> Result<bool, DatabaseError> {
+    pub async fn copy_to(&self, file: &Path) -> Result<bool, DatabaseError> {
         if self.in_data {
             let file = file.to_string_lossy().into_owned();
             sqlx::query("VACUUM INTO ?")
@@ -219,7 +313,7 @@ impl Database {
     }
 
     /// Close all connections.
-    pub(super) async fn close(&self) {
+    pub async fn close(&self) {
         self.pool.close().await;
     }
 }
@@ -266,92 +360,6 @@ fn create_private(file: &Path) -> Result<(), DatabaseError> {
     }
     #[cfg(not(unix))]
     options.open(file).map(drop).map_err(fault)
-}
-
-/// A key and the text kept for its secret.
-pub(super) struct KeyRow {
-    pub(super) key: KeyState,
-    pub(super) kept: String,
-}
-
-/// All signing keys.
-pub(super) async fn keys(
-    executor: impl sqlx::Executor<'_, Database = Any>,
-) -> Result<Vec<KeyRow>, DatabaseError> {
-    let rows = sqlx::query(
-        "SELECT kid, state, secret, created_s, activated_s, retired_s, last_exp_s FROM signing_keys",
-    )
-    .fetch_all(executor)
-    .await?;
-    rows.iter().map(key_row).collect()
-}
-
-fn key_row(row: &AnyRow) -> Result<KeyRow, DatabaseError> {
-    let kid: String = row.try_get("kid")?;
-    let state: String = row.try_get("state")?;
-    let state = state.parse().map_err(|reason| DatabaseError::Row {
-        table: "signing_keys",
-        row: kid.clone(),
-        reason,
-    })?;
-    Ok(KeyRow {
-        kept: row.try_get("secret")?,
-        key: KeyState {
-            kid,
-            state,
-            created_s: row.try_get("created_s")?,
-            activated_s: row.try_get("activated_s")?,
-            retired_s: row.try_get("retired_s")?,
-            last_exp_s: row.try_get("last_exp_s")?,
-        },
-    })
-}
-
-/// Bring the table from `before` to `after`; `kept` gives the text for the
-/// secret of a key that is new.
-pub(super) async fn put_ring<E: From<DatabaseError>>(
-    change: &mut Change,
-    before: &Ring,
-    after: &Ring,
-    mut kept: impl FnMut(&str) -> Result<String, E>,
-) -> Result<(), E> {
-    for gone in before.keys() {
-        if after.keys().iter().all(|key| key.kid != gone.kid) {
-            sqlx::query("DELETE FROM signing_keys WHERE kid = $1")
-                .bind(gone.kid.clone())
-                .execute(&mut **change)
-                .await
-                .map_err(DatabaseError::from)?;
-        }
-    }
-    for key in after.keys() {
-        let known = before.keys().iter().find(|old| old.kid == key.kid);
-        let statement = match known {
-            Some(same) if same == key => continue,
-            Some(_) => sqlx::query(
-                "UPDATE signing_keys SET state = $2, activated_s = $3, retired_s = $4 WHERE kid = $1",
-            )
-            .bind(key.kid.clone())
-            .bind(key.state.as_str())
-            .bind(key.activated_s)
-            .bind(key.retired_s),
-            None => sqlx::query(
-                "INSERT INTO signing_keys (kid, state, activated_s, retired_s, secret, created_s, last_exp_s) \
-                 VALUES ($1, $2, $3, $4, $5, $6, 0)",
-            )
-            .bind(key.kid.clone())
-            .bind(key.state.as_str())
-            .bind(key.activated_s)
-            .bind(key.retired_s)
-            .bind(kept(&key.kid)?)
-            .bind(key.created_s),
-        };
-        statement
-            .execute(&mut **change)
-            .await
-            .map_err(DatabaseError::from)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
