@@ -298,6 +298,49 @@ impl Admin {
         answer.json("what rotation did")
     }
 
+    /// The settings of the region that may be changed while nodes run, with
+    /// their `revision`.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region.
+    pub async fn settings(&self, region: &str) -> Result<Value, Error> {
+        self.get(&[region, "system", "log"]).await
+    }
+
+    /// Changes settings of the region: `document` is them, or a status, or
+    /// what of them is to be changed. Tells what was changed.
+    ///
+    /// # Errors
+    ///
+    /// BadRequest naming each member that cannot be, Conflict when another has
+    /// changed them since the document's `revision`, or when what would be
+    /// scaled or set elsewhere refuses.
+    pub async fn change_settings(&self, region: &str, document: &Value) -> Result<Value, Error> {
+        let segments = [region, "system", "log"];
+        self.send(Method::POST, &segments, Some(document)).await
+    }
+
+    /// What the instances of the region last said of themselves.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region.
+    pub async fn instances(&self, region: &str) -> Result<Value, Error> {
+        self.get(&[region, "system", "log", "instances"]).await
+    }
+
+    /// Reports an instance that has no database, and gives the settings that
+    /// it has to obey.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region.
+    pub async fn report_instance(&self, region: &str, report: &Value) -> Result<Value, Error> {
+        let segments = [region, "system", "log", "instances"];
+        self.send(Method::POST, &segments, Some(report)).await
+    }
+
     /// Cleans dead letters again and sends them to the store once more: those
     /// of these numbers, or all. What is refused again is a new letter.
     ///

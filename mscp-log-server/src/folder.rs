@@ -96,11 +96,33 @@ impl Folder {
             }
         }
         if fresh {
-            write_version(&path).map_err(io_error(&version_file))?;
+            write_whole(&path, "FORMAT", &FORMAT.to_string()).map_err(io_error(&version_file))?;
         } else {
             check_version(&path, &version_file)?;
         }
         Ok(Self { path, _lock: lock })
+    }
+
+    /// What tells this folder, and so the instance that has it, from all
+    /// others: 32 hexadecimal digits, made when they are first asked for.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn instance(&self) -> Result<String, FolderError> {
+        let file = self.path.join("INSTANCE");
+        let io_error = |error| FolderError::Io {
+            path: file.clone(),
+            error,
+        };
+        match fs::read_to_string(&file) {
+            Ok(text) if text.trim().len() == 32 => return Ok(text.trim().to_owned()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(error)),
+        }
+        let fresh = uuid::Uuid::new_v4().simple().to_string();
+        write_whole(&self.path, "INSTANCE", &fresh).map_err(io_error)?;
+        Ok(fresh)
     }
 
     /// Where it is, with links resolved.
@@ -118,13 +140,13 @@ fn make_private(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-fn write_version(folder: &Path) -> io::Result<()> {
-    // Written aside, synced and renamed, so that a crash leaves no half a number.
-    let aside = folder.join("FORMAT.new");
+/// Written aside, synced and renamed, so that a crash leaves no half of it.
+fn write_whole(folder: &Path, name: &str, line: &str) -> io::Result<()> {
+    let aside = folder.join(format!("{name}.new"));
     let mut file = File::create(&aside)?;
-    writeln!(file, "{FORMAT}")?;
+    writeln!(file, "{line}")?;
     file.sync_all()?;
-    fs::rename(&aside, folder.join("FORMAT"))?;
+    fs::rename(&aside, folder.join(name))?;
     File::open(folder)?.sync_all()
 }
 
@@ -162,6 +184,16 @@ mod tests {
         assert!(matches!(refused, FolderError::InUse(_)), "{refused}");
         drop(held);
         Folder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_keeps_its_name_and_shares_it_with_none() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&outer.path().join("one")).unwrap();
+        let name = folder.instance().unwrap();
+        assert_eq!(name, folder.instance().unwrap());
+        let other = Folder::open(&outer.path().join("two")).unwrap();
+        assert_ne!(name, other.instance().unwrap());
     }
 
     #[test]

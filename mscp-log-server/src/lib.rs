@@ -5,6 +5,7 @@
 //! See ARCHITECTURE.md for the map and the invariants.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod api;
 pub mod backup;
 pub mod buffer;

@@ -63,6 +63,28 @@ impl Health {
         self.notes.insert(name, check);
     }
 
+    /// Ask everything at once.
+    pub async fn readiness(&self) -> Readiness {
+        let all = self.checks.iter().chain(&self.notes);
+        let asked = all.map(async |(&name, check)| {
+            let said = tokio::time::timeout(CHECK_LIMIT, check()).await;
+            (
+                name,
+                said.unwrap_or_else(|_| Err("no answer within 2 s".to_owned())),
+            )
+        });
+        let said = futures::future::join_all(asked).await;
+        Readiness {
+            ready: said
+                .iter()
+                .all(|(name, said)| said.is_ok() || self.notes.contains_key(name)),
+            checks: said
+                .into_iter()
+                .map(|(name, said)| (name, said.err().unwrap_or_else(|| "ok".to_owned())))
+                .collect(),
+        }
+    }
+
     /// Before each scrape, set the gauges that are read rather than counted.
     pub fn measure(&mut self, measure: impl Fn() + Send + Sync + 'static) {
         self.measures.push(Box::new(measure));
@@ -120,10 +142,11 @@ async fn alive() -> &'static str {
 
 /// Whether a node can do its work.
 #[derive(Serialize, ToSchema)]
-struct Readiness {
-    ready: bool,
+pub struct Readiness {
+    /// Whether it can.
+    pub ready: bool,
     /// What it needs, each with `ok` or what is wrong with it.
-    checks: BTreeMap<&'static str, String>,
+    pub checks: BTreeMap<&'static str, String>,
 }
 
 /// Whether the node can do its work, with reasons
@@ -132,19 +155,7 @@ struct Readiness {
     (status = 503, description = "It cannot now", body = Readiness),
 ))]
 async fn ready(State(health): State<Arc<Health>>) -> Response {
-    let mut readiness = Readiness {
-        ready: true,
-        checks: BTreeMap::new(),
-    };
-    for (&name, check) in health.checks.iter().chain(&health.notes) {
-        let said = match tokio::time::timeout(CHECK_LIMIT, check()).await {
-            Ok(said) => said,
-            Err(_) => Err("no answer within 2 s".to_owned()),
-        };
-        readiness.ready &= said.is_ok() || health.notes.contains_key(name);
-        let said = said.err().unwrap_or_else(|| "ok".to_owned());
-        readiness.checks.insert(name, said);
-    }
+    let readiness = health.readiness().await;
     let status = if readiness.ready {
         StatusCode::OK
     } else {

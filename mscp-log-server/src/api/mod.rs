@@ -15,6 +15,7 @@ pub mod problem;
 pub mod push;
 pub mod query;
 pub mod rotation;
+pub mod system;
 #[cfg(test)]
 pub(in crate::api) mod tests;
 
@@ -36,6 +37,7 @@ use access::Door;
 use cors::Cors;
 use health::Health;
 use problem::{Kind, Problem};
+use system::Administrations;
 
 /// What a node serves behind its door, by its roles.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,8 @@ pub struct Rooms {
     pub api: Option<Arc<App>>,
     /// Of the role `parser`: what agents send.
     pub parser: Option<Arc<Collect>>,
+    /// Settings and instances, by region.
+    pub administrations: Arc<Administrations>,
 }
 
 /// The components that handlers of the role `api` call, apart from the
@@ -80,6 +84,8 @@ pub fn health_alone(health: Arc<Health>) -> Router {
 fn inside(rooms: Rooms, base: &Base, health: Arc<Health>) -> Router {
     let mut below_base = Router::new();
     let mut inside = health::routes(health);
+    let administrations = rooms.administrations;
+    below_base = below_base.merge(system::instance_routes(Arc::clone(&administrations)));
     if let Some(collect) = rooms.parser {
         below_base = below_base.merge(collect::routes(collect));
     }
@@ -95,6 +101,7 @@ fn inside(rooms: Rooms, base: &Base, health: Arc<Health>) -> Router {
             .merge(query::routes())
             .merge(openapi::routes(base, ways.otlp));
         below_base = below_base.merge(of_app.with_state(app));
+        below_base = below_base.merge(system::routes(administrations));
         inside = inside.merge(push::grpc_routes(ways));
     }
     let below_base = match base.prefix() {

@@ -17,7 +17,7 @@ use utoipa::{Modify, OpenApi, ToResponse};
 use super::access::SESSION_COOKIE;
 use super::body::method_not_allowed;
 use super::problem::Body9457;
-use super::{admin, auth, backup, collect, dead_letters, health, push, rotation};
+use super::{admin, auth, backup, collect, dead_letters, health, push, rotation, system};
 
 #[cfg(test)]
 mod tests;
@@ -122,6 +122,7 @@ fn document(base: &Base, otlp: bool) -> utoipa::openapi::OpenApi {
     document.merge(backup::Document::openapi());
     document.merge(dead_letters::Document::openapi());
     document.merge(rotation::Document::openapi());
+    document.merge(system::Document::openapi());
     document.merge(push::Document::openapi());
     document.merge(collect::Document::openapi());
     // The same handler is at both paths, and an annotation has one.

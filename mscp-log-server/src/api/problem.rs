@@ -31,6 +31,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The thing is not in the state that the request needs.
     Conflict,
+    /// It is not what `If-Match` names.
+    PreconditionFailed,
     /// A limit on size.
     TooLarge,
     /// A media type or an encoding that is not taken.
@@ -80,6 +82,11 @@ impl Kind {
                 "The method is not taken here",
             ),
             Self::Conflict => (S::CONFLICT, "conflict", "The state does not allow this"),
+            Self::PreconditionFailed => (
+                S::PRECONDITION_FAILED,
+                "precondition-failed",
+                "It was changed meanwhile",
+            ),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "A limit on size"),
             Self::UnsupportedMediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,

@@ -3,10 +3,13 @@
 
 use super::access::tests::{House, house_of};
 use super::*;
+use crate::admin::change::Administration;
+use crate::admin::live::Live;
 use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::config::Config;
 use crate::ingest::push::Push;
 use crate::ingest::testing::{Memory, push_with};
+use crate::settings::Settings;
 
 /// What lies behind the door, without regions, but with the dead letters of one
 /// that is called `x`.
@@ -42,11 +45,16 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
 }
 
 /// What lies behind the door of a node with every role.
-pub(in crate::api) fn rooms_of(app: Arc<App>) -> Rooms {
+///
+/// It has settings of the region `x`.
+pub(in crate::api) fn rooms_of(app: Arc<App>, door: &Door) -> Rooms {
+    let live = Arc::new(Live::new(Settings::configured(&Config::default())));
+    let administration = Administration::new("x", Arc::clone(door.identity()), live);
     let collect = Collect::open(&Config::default(), Arc::new(Memory::default()));
     Rooms {
         api: Some(app),
         parser: collect.map(Arc::new),
+        administrations: Arc::new(BTreeMap::from([("x".to_owned(), Arc::new(administration))])),
     }
 }
 
@@ -58,7 +66,7 @@ pub(in crate::api) fn health() -> Arc<Health> {
 pub(in crate::api) async fn house(settings: &[(&str, &str)]) -> House {
     let whole = |door: Arc<Door>, config: &Config| {
         router(
-            rooms_of(app()),
+            rooms_of(app(), &door),
             door,
             health(),
             Cors::new(&config.http.cors_origins),

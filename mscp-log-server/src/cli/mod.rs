@@ -20,6 +20,7 @@ mod push;
 mod rotate;
 mod search;
 mod serve;
+mod settings;
 
 use std::process::ExitCode;
 
@@ -85,6 +86,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetter),
     /// Delete indices that are too old or too much, as the daily run does.
     Rotate(rotate::Rotate),
+    /// Show the settings that may be changed while nodes run, and change them.
+    Settings(settings::Settings),
     /// Work on the buffer of a node, in its data folder.
     #[command(subcommand)]
     Buffer(files::Buffer),
@@ -199,6 +202,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Search(search) => search.run(connection).await,
         Command::DeadLetter(letter) => letter.run(connection).await,
         Command::Rotate(rotate) => rotate.run(connection).await,
+        Command::Settings(settings) => settings.run(connection).await,
         Command::Buffer(buffer) => buffer.run(connection.json),
         Command::Backup(backup) => Box::pin(backup.run(connection)).await,
         Command::Restore(restore) => Box::pin(restore.run(connection)).await,

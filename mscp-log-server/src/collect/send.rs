@@ -78,7 +78,11 @@ impl Remote {
     }
 }
 
-fn connection(gateway: &Gateway) -> Result<Client, String> {
+/// A connection to `gateway`, with the token that it has now.
+///
+/// # Errors
+/// When the token or the certificates cannot be read, or the URL is none.
+pub fn connection(gateway: &Gateway) -> Result<Client, String> {
     let mut client = Client::builder(&gateway.url)
         .base(&gateway.base)
         .timeout(PATIENCE);

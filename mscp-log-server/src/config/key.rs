@@ -82,6 +82,18 @@ pub(crate) const KEYS: &[Key] = &[
         "The folder of everything that the node keeps: buffer, store, identity. One process at a time.",
     ),
     key(
+        "instance.node",
+        Form::Text,
+        None,
+        "The machine, as instances are listed by it (`mscp-log status`); `collect.host`, or what the system calls it, when absent.",
+    ),
+    key(
+        "instance.pod",
+        Form::Text,
+        None,
+        "The pod, where the node runs in one. The manifests set both.",
+    ),
+    key(
         "log.level",
         Form::Text,
         Some(r#""info""#),

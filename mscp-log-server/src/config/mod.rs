@@ -44,6 +44,15 @@ const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// The longest lifetime of anything that is issued.
 const YEAR_MS: u64 = 366 * DAY_MS;
 
+/// What an instance is called where instances are listed.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The machine; `None` is what the system calls it.
+    pub node: Option<String>,
+    /// The pod, where it runs in one.
+    pub pod: Option<String>,
+}
+
 /// How the node's own log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -278,6 +287,8 @@ pub struct Config {
     pub roles: Roles,
     /// The folder of everything that the node keeps.
     pub data: PathBuf,
+    /// What this instance is called.
+    pub instance: Instance,
     /// The node's own log.
     pub log: Log,
     /// The API's listener.
@@ -344,6 +355,10 @@ impl Config {
         let config = Self {
             roles: roles::read(reader),
             data: reader.read("data", text(path)),
+            instance: Instance {
+                node: reader.optional("instance.node", text(filled)),
+                pod: reader.optional("instance.pod", text(filled)),
+            },
             log: Log {
                 level: reader.read("log.level", text(filled)),
                 format: reader.read("log.format", text(log_format)),

@@ -36,7 +36,21 @@ const OF_THE_BUFFER: [Role; 3] = [Role::Api, Role::Parser, Role::Shipper];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles(BTreeSet<Role>);
 
+impl Role {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let known = ALL.iter().find(|(role, _)| *role == self);
+        known.map_or("", |(_, name)| name)
+    }
+}
+
 impl Roles {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Role> {
+        self.0.iter().copied()
+    }
+
     /// Whether `role` is among them.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {

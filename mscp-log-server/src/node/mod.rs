@@ -1,6 +1,7 @@
 //! A node: the one place that knows every component and puts them together.
 
 mod open;
+mod report;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::live::{self, Live, Way};
 use crate::api::access::Door;
 use crate::api::cors::Cors;
 use crate::api::health::{Check, Health};
@@ -28,10 +30,13 @@ use crate::folder::{Folder, FolderError};
 use crate::identity::{Administrator, FirstAdministrator, Identity, IdentityError};
 use crate::ingest::beats::{self, Beats};
 use crate::ingest::collect::Collect;
+use crate::settings::Settings;
 use crate::ship::{self, HeldBack};
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::tls::{self, TlsError, TlsFiles};
+
+use report::Witness;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +74,9 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// The settings cannot be read.
+    #[error("settings: {0}")]
+    Settings(String),
     /// The agent cannot be started.
     #[error("collecting: {0}")]
     Agent(#[from] AgentError),
@@ -164,15 +172,26 @@ impl Node {
             key: "http.metrics_listen",
             reason: error.to_string(),
         })?;
+        let live = Arc::new(Live::new(Settings::configured(&config)));
+        let mut way = open::way(&config, node.data.path()).await?;
         let (rooms, door) = match config.roles.aggregate() {
-            true => node.aggregator(&config, administrator, &mut health).await?,
+            true => {
+                node.aggregator(&config, administrator, &mut health, &live, &mut way)
+                    .await?
+            }
             false => Default::default(),
         };
+        let mut agent = None;
         if config.roles.has(Role::Agent) && config.collect.is_on() {
-            let agent = node.agent(&config.collect, rooms.parser.as_ref())?;
-            health.note("collect", told(move || agent.trouble()));
+            let notes = node.agent(&config.collect, rooms.parser.as_ref())?;
+            let told_of = notes.clone();
+            health.note("collect", told(move || told_of.trouble()));
+            agent = Some(notes);
         }
         let health = Arc::new(health);
+        if let Some(way) = way {
+            node.report(&config, way, live, &health, agent)?;
+        }
         if let Some(wanted) = config.http.metrics_listen {
             let listener = bind("http.metrics_listen", wanted).await?;
             let routes = api::health::routes(Arc::clone(&health));
@@ -196,6 +215,8 @@ impl Node {
         config: &Config,
         administrator: Administrator,
         health: &mut Health,
+        live: &Arc<Live>,
+        way: &mut Option<Way>,
     ) -> Result<(Rooms, Option<Arc<Door>>), NodeError> {
         let roles = &config.roles;
         let (is_api, is_parser) = (roles.has(Role::Api), roles.has(Role::Parser));
@@ -205,6 +226,15 @@ impl Node {
             true => Some(self.identity(config, administrator).await?),
             false => None,
         };
+        let names: Vec<String> = config.regions.keys().cloned().collect();
+        if let Some(identity) = &identity {
+            *way = Some(Way::Database(identity.database().clone(), names));
+        }
+        if let Some(way) = way {
+            // What was changed before this start holds from the beginning.
+            let read = way.read(live).await;
+            read.map_err(NodeError::Settings)?;
+        }
         let (mut buffer, mut dead) = (None, None);
         if roles.use_the_buffer() {
             let opened = open::buffer(config, &data).await?;
@@ -249,12 +279,41 @@ impl Node {
         let Some(identity) = identity else {
             return Ok((rooms, None));
         };
+        rooms.administrations = open::administrations(config, &identity, live);
         if let Some(buffer) = buffer.filter(|_| is_api) {
             let app = open::app(config, &data, &identity, buffer, stores, rotations);
             rooms.api = Some(Arc::new(app.await?));
         }
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
         Ok((rooms, Some(Arc::new(door))))
+    }
+
+    /// Say each few seconds what this node is and how it does.
+    fn report(
+        &mut self,
+        config: &Config,
+        way: Way,
+        live: Arc<Live>,
+        health: &Arc<Health>,
+        agent: Option<collect::Notes>,
+    ) -> Result<(), NodeError> {
+        let witness = Witness::new(
+            config,
+            self.data.instance()?,
+            self.data.path().to_owned(),
+            Arc::clone(health),
+            self.buffer.clone(),
+            agent,
+        );
+        // It takes leave while the database is still open.
+        let closing = self.closing.clone();
+        self.workers.spawn(live::keep_in_touch(
+            way,
+            witness.into_gather(),
+            live,
+            closing,
+        ));
+        Ok(())
     }
 
     /// Carry records from the buffer into the region's store.

@@ -8,17 +8,22 @@ use std::time::{Duration, Instant};
 use mscp_log_core::access::Base;
 
 use super::{NodeError, setting_of};
+use crate::admin::change::Administration;
+use crate::admin::live::{Live, Way};
 use crate::api::App;
 use crate::api::push::Ways;
+use crate::api::system::Administrations;
 use crate::backup::Backups;
 use crate::buffer::Buffer;
 use crate::buffer::dead_letters::{self, DeadLetters};
 use crate::buffer::disk::{DiskBuffer, DiskSettings};
 #[cfg(feature = "kafka")]
 use crate::buffer::kafka::{self, Foreign, KafkaBuffer, Unready};
-use crate::config::{self, BufferKind, Config, StoreKind};
+use crate::collect::send::connection;
+use crate::config::{self, BufferKind, Config, Role, StoreKind};
+use crate::database::Database;
 use crate::folder::FolderError;
-use crate::identity::{Administrator, Identity, Opened, Setup};
+use crate::identity::{Administrator, Identity, IdentityError, Opened, Setup};
 use crate::ingest::push::Push;
 #[cfg(feature = "kafka")]
 use crate::pipeline::Cleaner;
@@ -183,6 +188,45 @@ pub(super) fn rotations(
         (region.clone(), Arc::new(rotation))
     });
     rotations.collect()
+}
+
+/// How a node without identity reports itself: a shipper whose database is a
+/// server's, in it; an agent at its gateway. `None` where there is neither.
+pub(super) async fn way(config: &Config, data: &Path) -> Result<Option<Way>, NodeError> {
+    let roles = &config.roles;
+    let has_identity = [Role::Api, Role::Parser, Role::Rotator];
+    if has_identity.iter().any(|role| roles.has(*role)) {
+        return Ok(None);
+    }
+    if let (true, Some(url)) = (roles.has(Role::Shipper), &config.auth.database) {
+        let database = patiently(PATIENCE, async || {
+            let opened = Database::open(Some(url), data).await;
+            Ok(opened.map_err(IdentityError::from)?)
+        });
+        let regions = config.regions.keys().cloned().collect();
+        return Ok(Some(Way::Database(database.await?, regions)));
+    }
+    let gateway = match &config.collect.output {
+        Some(config::Output::Gateway(gateway)) if roles.has(Role::Agent) => gateway.clone(),
+        _ => return Ok(None),
+    };
+    let region = gateway.region.clone();
+    let connect = Box::new(move || connection(&gateway));
+    Ok(Some(Way::Gateway { connect, region }))
+}
+
+/// The settings of each region.
+pub(super) fn administrations(
+    config: &Config,
+    identity: &Arc<Identity>,
+    live: &Arc<Live>,
+) -> Arc<Administrations> {
+    let regions = config.regions.keys().map(|region| {
+        let (identity, live) = (Arc::clone(identity), Arc::clone(live));
+        let of = Administration::new(region, identity, live);
+        (region.clone(), Arc::new(of))
+    });
+    Arc::new(regions.collect())
 }
 
 /// The components that the handlers of the role `api` call.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row as _;
 
-use super::Settings;
+use super::{Settings, put};
 use crate::clock;
 use crate::database::{Database, DatabaseError};
 
@@ -44,7 +44,39 @@ impl Kept {
     pub fn over(&self, configured: &Settings) -> Settings {
         configured.with(&self.overrides)
     }
+
+    /// What an agent is told that reports itself: its part of the document.
+    #[must_use]
+    pub fn answer(&self) -> Value {
+        let mut answer = serde_json::json!({ "revision": self.revision });
+        for pointer in OF_AGENTS {
+            let value = self.overrides.get(pointer).cloned();
+            put(&mut answer, pointer, value.unwrap_or(Value::Bool(true)));
+        }
+        answer
+    }
+
+    /// Of such an answer.
+    #[must_use]
+    pub fn of_answer(answer: &Value) -> Self {
+        let mut kept = Self {
+            revision: answer["revision"].as_i64().unwrap_or_default(),
+            ..Self::default()
+        };
+        for pointer in OF_AGENTS {
+            if let Some(value @ Value::Bool(_)) = answer.pointer(pointer) {
+                kept.overrides.set(pointer, value.clone());
+            }
+        }
+        kept
+    }
 }
+
+/// The settings that agents obey, who have no database.
+const OF_AGENTS: [&str; 2] = [
+    "/collector/journalbeat/enabled",
+    "/collector/filebeat/enabled",
+];
 
 /// The changes of `region`.
 ///

@@ -22,7 +22,7 @@ pub(in crate::api) struct House {
     _data: tempfile::TempDir,
     pub(in crate::api) door: Arc<Door>,
     pub(in crate::api) root: String,
-    router: Router,
+    pub(in crate::api) router: Router,
 }
 
 pub(in crate::api) const EMAIL: &str = "admin@example.com";

@@ -39,7 +39,7 @@ impl Post {
         let (push, buffer) = push_with(None);
         let app = app_of(push, "local", letters);
         let whole = |door: Arc<Door>, _: &crate::config::Config| {
-            router(rooms_of(app), door, health(), Cors::new(&[]))
+            router(rooms_of(app, &door), door, health(), Cors::new(&[]))
         };
         let house = house_of(&[], whole).await;
         let all = json!([{"method": ["GET", "POST", "PUT", "DELETE"], "url": ["/**"]}]);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, StatusCode};
@@ -9,9 +10,11 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::super::access::tests::{APP, request};
+use super::super::access::Door;
+use super::super::access::tests::{APP, house_of, request};
 use super::super::tests::{app, health, house, rooms_of};
 use super::*;
+use crate::config::Config;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
@@ -62,13 +65,17 @@ fn filled(template: &str) -> String {
 
 #[tokio::test]
 async fn every_route_is_in_the_document_and_everything_in_it_is_a_route() {
-    let rooms = super::super::inside(rooms_of(app()), &base(), health());
+    let inside = |door: Arc<Door>, _: &Config| {
+        super::super::inside(rooms_of(app(), &door), &base(), health())
+    };
+    let house = house_of(&[], inside).await;
+    let rooms = &house.router;
     let passthrough = [
         "/api/{region}/log",
         "/api/{region}/log/",
         "/api/{region}/log/{*rest}",
     ];
-    let mut paths = routed(&rooms);
+    let mut paths = routed(rooms);
     for path in passthrough {
         assert!(paths.remove(path), "{path} is no route: {paths:?}");
     }

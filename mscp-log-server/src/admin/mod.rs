@@ -1,0 +1,6 @@
+//! The administrator's side (`origin.zh.md`, cluster administration): what
+//! runs and how it does, and settings that take effect where it runs.
+
+pub mod change;
+pub mod instances;
+pub mod live;
