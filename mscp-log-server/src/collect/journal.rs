@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use mscp_log_core::clean::chunk::{Pod, Writer};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::keep::{Item, Place, Positions};
 use super::losses::Losses;
 use super::machine::Machine;
+use super::switch::Trouble;
 use crate::clock::now_us;
 use child::{Child, Read};
 use join::Join;
@@ -99,10 +99,10 @@ const TELL: Duration = Duration::from_secs(1);
 /// Longest that passed-over entries do not move the position.
 const MOVE: Duration = Duration::from_secs(5);
 
-/// Why the journal is not read, while it is not.
-pub type Trouble = Arc<ArcSwapOption<String>>;
-
 /// Read from `positions` on until `stop`, or until nobody takes what is read.
+///
+/// # Errors
+/// When what is read cannot be written as a chunk.
 pub async fn run(
     journal: Journal,
     machine: Arc<Machine>,
@@ -110,12 +110,15 @@ pub async fn run(
     items: mpsc::Sender<Vec<Item>>,
     trouble: Trouble,
     stop: CancellationToken,
-) {
+) -> Result<(), String> {
     let mut source = Source::new(journal, machine, positions, items, trouble);
-    tokio::select! {
-        () = source.follow() => {}
-        () = stop.cancelled() => {}
-    }
+    let ended = tokio::select! {
+        () = source.follow() => Err("nobody takes what is read".to_owned()),
+        () = stop.cancelled() => Ok(()),
+    };
+    // Nobody waits for what is not wanted.
+    behind(Duration::ZERO);
+    ended
 }
 
 struct Source {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -299,6 +299,17 @@ pub struct Keeping {
     pub wanted: Arc<Notify>,
     /// Why the sources are paused, while they are.
     pub paused: Arc<ArcSwapOption<String>>,
+    asking: mpsc::Sender<oneshot::Sender<Positions>>,
+}
+
+impl Keeping {
+    /// Where every source goes on, once all that was handed over before this
+    /// was asked is durable; `None` when the keeper has ended.
+    pub async fn positions(&self) -> Option<Positions> {
+        let (answer, answered) = oneshot::channel();
+        self.asking.send(answer).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 /// Makes durable what the sources hand over. One task, so that positions are
@@ -311,6 +322,7 @@ pub struct Keeper {
     saved: watch::Sender<u64>,
     wanted: Arc<Notify>,
     paused: Arc<ArcSwapOption<String>>,
+    asked: mpsc::Receiver<oneshot::Sender<Positions>>,
 }
 
 /// About how many bytes of chunks are appended together.
@@ -327,10 +339,12 @@ impl Keeper {
         pace: Pace,
     ) -> (Self, Keeping) {
         let (saved, receiver) = watch::channel(0);
+        let (asking, asked) = mpsc::channel(1);
         let keeping = Keeping {
             saved: receiver,
             wanted: Arc::default(),
             paused: Arc::default(),
+            asking,
         };
         let keeper = Self {
             file,
@@ -340,6 +354,7 @@ impl Keeper {
             saved,
             wanted: Arc::clone(&keeping.wanted),
             paused: Arc::clone(&keeping.paused),
+            asked,
         };
         (keeper, keeping)
     }
@@ -358,8 +373,8 @@ impl Keeper {
                 } else {
                     self.pace.save
                 };
-            let asked = Arc::clone(&self.wanted);
-            tokio::select! {
+            let wanting = Arc::clone(&self.wanted);
+            let (together, answer) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(due), if changed => {
@@ -367,8 +382,21 @@ impl Keeper {
                         changed = false;
                     }
                     (wanted, saved_at) = (false, Instant::now());
+                    continue;
                 }
-                () = asked.notified() => wanted = true,
+                () = wanting.notified() => {
+                    wanted = true;
+                    continue;
+                }
+                Some(answer) = self.asked.recv() => {
+                    // What was handed over before is in the queue.
+                    let queued = items.len();
+                    let mut together = Vec::new();
+                    for _ in 0..queued {
+                        together.extend(items.try_recv().unwrap_or_default());
+                    }
+                    (together, Some(answer))
+                }
                 received = items.recv() => {
                     let Some(mut together) = received else { break };
                     let mut bytes = size(&together);
@@ -378,15 +406,20 @@ impl Keeper {
                         bytes += size(&more);
                         together.extend(more);
                     }
-                    let kept = tokio::select! {
-                        kept = self.keep(together) => kept,
-                        () = stop.cancelled() => false,
-                    };
-                    if !kept {
-                        break;
-                    }
-                    changed = true;
+                    (together, None)
                 }
+            };
+            changed |= !together.is_empty();
+            let kept = tokio::select! {
+                kept = self.keep(together) => kept,
+                () = stop.cancelled() => false,
+            };
+            if !kept {
+                break;
+            }
+            if let Some(answer) = answer {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.positions.clone());
             }
         }
         if changed {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use mscp_log_core::access::BaseError;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -183,9 +184,9 @@ impl Node {
         };
         let mut agent = None;
         if config.roles.has(Role::Agent) && config.collect.is_on() {
-            let notes = node.agent(&config.collect, rooms.parser.as_ref())?;
+            let notes = node.agent(&config, rooms.parser.as_ref(), &live)?;
             let told_of = notes.clone();
-            health.note("collect", told(move || told_of.trouble()));
+            health.note("collect", told(move || told_of.told()));
             agent = Some(notes);
         }
         let health = Arc::new(health);
@@ -373,12 +374,25 @@ impl Node {
     /// `config` says, or else to `local`.
     fn agent(
         &mut self,
-        config: &config::Collect,
+        config: &Config,
         local: Option<&Arc<Collect>>,
+        live: &Live,
     ) -> Result<collect::Notes, NodeError> {
+        let region = match &config.collect.output {
+            Some(config::Output::Gateway(gateway)) => &gateway.region,
+            _ => &config.push.region,
+        };
+        let (switch, wanted) = watch::channel(collect::Wanted::default());
+        live.tell(region, move |settings| {
+            let now = collect::Wanted {
+                journal: settings.journalbeat,
+                files: settings.filebeat,
+            };
+            switch.send_if_modified(|wanted| std::mem::replace(wanted, now) != now);
+        });
         let data = self.data.path();
         let (tasks, stop) = (&mut self.workers, &self.stopping);
-        Ok(collect::start(config, data, local, tasks, stop)?)
+        Ok(collect::start(&config.collect, data, local, wanted, tasks, stop)?)
     }
 
     /// Serve `routes` until this node closes.

@@ -35,17 +35,6 @@ impl Witness {
         let node = config.instance.node.clone();
         let node = node.or_else(|| config.collect.host.clone());
         let node = node.or_else(machine::name);
-        let source = |configured| Source {
-            enabled: configured,
-            ..Source::default()
-        };
-        let mut sources = BTreeMap::new();
-        if agent.is_some() {
-            let journal = source(config.collect.journal.is_some());
-            sources.insert("journalbeat".to_owned(), journal);
-            let files = source(config.collect.files.is_some());
-            sources.insert("filebeat".to_owned(), files);
-        }
         let itself = Report {
             id,
             node: node.unwrap_or_else(|| "unknown".to_owned()),
@@ -58,7 +47,6 @@ impl Witness {
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_us: clock::now_us(),
-            sources,
             ..Report::default()
         };
         Self {
@@ -81,20 +69,22 @@ impl Witness {
 
     async fn report(&self, revision: i64) -> Report {
         let readiness = self.health.readiness().await;
-        let wrong = readiness
-            .checks
-            .into_iter()
-            .filter(|(_, said)| said != "ok");
+        // What is switched off is told with `ok`, too.
+        let wrong = readiness.checks.into_iter();
+        let wrong = wrong.filter(|(_, said)| said != "ok" && !said.starts_with("ok;"));
         let reasons: BTreeMap<String, String> =
             wrong.map(|(name, said)| (name.to_owned(), said)).collect();
-        let mut sources = self.itself.sources.clone();
-        let trouble = self.agent.as_ref().and_then(Notes::trouble);
-        for source in sources.values_mut() {
-            source.up = source.enabled && trouble.is_none();
-            source.reason = trouble.clone().filter(|_| source.enabled);
-        }
+        let sources = self.agent.as_ref().map(Notes::sources);
+        let sources = sources.into_iter().flatten().map(|note| {
+            let source = Source {
+                enabled: note.configured && note.wanted,
+                up: note.reading,
+                reason: note.trouble,
+            };
+            (note.name.to_owned(), source)
+        });
         Report {
-            sources,
+            sources: sources.collect(),
             revision,
             ready: readiness.ready,
             reasons,

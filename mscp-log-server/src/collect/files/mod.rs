@@ -32,7 +32,7 @@ use super::losses::Losses;
 use super::machine::Machine;
 use crate::clock::now_us;
 use disk::System;
-use reader::{Counts, Heads, Limits, Reader};
+use reader::{Behind, Counts, Heads, Limits, Reader};
 
 /// What is read, and how.
 #[derive(Clone, Debug)]
@@ -84,8 +84,23 @@ impl Heads for Arc<Machine> {
 /// until nobody takes what is read.
 ///
 /// # Errors
-/// When there is no thread.
-pub fn start(
+/// When there is no thread, or it panicked.
+pub async fn read(
+    files: Files,
+    machine: Arc<Machine>,
+    positions: Positions,
+    items: mpsc::Sender<Vec<Item>>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let thread = start(files, machine, &positions, items, stop);
+    let thread = thread.map_err(|error| format!("there is no thread: {error}"))?;
+    match tokio::task::spawn_blocking(|| thread.join()).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err("the reader of log files panicked".to_owned()),
+    }
+}
+
+fn start(
     files: Files,
     machine: Arc<Machine>,
     positions: &Positions,
@@ -111,7 +126,12 @@ pub fn start(
         positions,
         scanned_us,
     );
-    let follow = move || run(reader, losses, &files, first, &items, &stop);
+    let follow = move || {
+        run(reader, losses, &files, first, &items, &stop);
+        for (_, source) in SOURCES {
+            gauges(source, Behind::default());
+        }
+    };
     std::thread::Builder::new()
         .name("log-files".to_owned())
         .spawn(follow)
@@ -187,16 +207,16 @@ const SOURCES: [(FileKind, &str); 2] = [
 /// How far it is.
 fn tell(reader: &Reader<System>, now_us: i64) {
     for (kind, source) in SOURCES {
-        let behind = reader.behind(kind, now_us);
-        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
-        {
-            metrics::gauge!("mscp_log_collect_files", "source" => source).set(behind.files as f64);
-            metrics::gauge!("mscp_log_collect_behind_bytes", "source" => source)
-                .set(behind.bytes as f64);
-            metrics::gauge!("mscp_log_collect_behind_seconds", "source" => source)
-                .set(behind.us as f64 / 1e6);
-        }
+        gauges(source, reader.behind(kind, now_us));
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+fn gauges(source: &'static str, behind: Behind) {
+    metrics::gauge!("mscp_log_collect_files", "source" => source).set(behind.files as f64);
+    metrics::gauge!("mscp_log_collect_behind_bytes", "source" => source).set(behind.bytes as f64);
+    metrics::gauge!("mscp_log_collect_behind_seconds", "source" => source)
+        .set(behind.us as f64 / 1e6);
 }
 
 /// Count what was read and what was lost since this was done last.

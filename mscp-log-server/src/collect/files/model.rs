@@ -1,7 +1,7 @@
 //! The reader against a file system that a property makes up: files that are
 //! written, rotated, truncated, deleted and made anew with the same inode at
 //! any moment, also between two questions of one look, and an agent that is
-//! killed at any moment.
+//! killed, and whose source is switched off and on, at any moment.
 //!
 //! Every line is one of its kind. At the end each has been kept exactly once,
 //! but for those that were excused at the moment when they were truncated or
@@ -46,6 +46,8 @@ enum Op {
     Save,
     Wait,
     Crash,
+    /// Switch the source off, or on.
+    Switch,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -65,6 +67,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Save),
         1 => Just(Op::Wait),
         1 => Just(Op::Crash),
+        1 => Just(Op::Switch),
     ]
 }
 
@@ -404,7 +407,7 @@ impl Run {
             records: HashMap::new(),
             order: Vec::new(),
         };
-        run.start();
+        run.switch_on();
         run.step(&Op::Scan);
         run.step(&Op::Keep(100));
         run.step(&Op::Save);
@@ -414,10 +417,22 @@ impl Run {
         run
     }
 
-    fn start(&mut self) {
+    fn switch_on(&mut self) {
         let model = Model(Rc::clone(&self.world));
-        self.positions = self.durable.clone();
-        self.reader = Some(agent(&model, &self.durable));
+        self.reader = Some(agent(&model, &self.positions));
+    }
+
+    /// Nothing is open any more: what has no name is gone.
+    fn end_reader(&mut self) {
+        self.reader = None;
+        let gone: Vec<File> = {
+            let world = self.world.borrow();
+            let files = world.files.iter().chain(&world.gone);
+            let gone = files.filter(|file| file.borrow().links == 0);
+            gone.cloned().collect()
+        };
+        gone.iter()
+            .for_each(|file| self.world.borrow_mut().excuse(file));
     }
 
     fn now(&self) -> i64 {
@@ -428,20 +443,28 @@ impl Run {
         let now_us = self.now();
         self.world.borrow_mut().look_who_is_open();
         let mut out = Vec::new();
-        let reader = self.reader.as_mut().unwrap();
-        match op {
-            Op::Scan => reader.scan(now_us, false, &mut out),
-            Op::Hear => {
+        match (op, &mut self.reader) {
+            (Op::Scan, Some(reader)) => reader.scan(now_us, false, &mut out),
+            (Op::Hear, Some(reader)) => {
                 let written = std::mem::take(&mut self.world.borrow_mut().written);
                 written
                     .iter()
                     .for_each(|path| reader.mark_path(path, now_us));
             }
-            Op::Turns(turns) => {
+            (Op::Turns(turns), Some(reader)) => {
                 for _ in 0..*turns {
                     reader.turn(now_us, &mut out);
                 }
             }
+            (op, _) => self.step_without(op),
+        }
+        self.handed.push_back(out);
+    }
+
+    /// What needs no reader.
+    fn step_without(&mut self, op: &Op) {
+        match op {
+            Op::Scan | Op::Hear | Op::Turns(_) => {}
             Op::Keep(items) => {
                 for _ in 0..*items {
                     self.keep();
@@ -451,25 +474,29 @@ impl Run {
             Op::Wait => {
                 self.world.borrow_mut().now_us += QUIET_US;
                 let now_us = self.now();
-                self.reader.as_mut().unwrap().flush(now_us);
+                if let Some(reader) = &mut self.reader {
+                    reader.flush(now_us);
+                }
             }
             Op::Crash => {
+                let on = self.reader.is_some();
                 self.handed.clear();
-                self.reader = None;
-                // What is open by nobody and has no name is gone.
-                let gone: Vec<File> = {
-                    let world = self.world.borrow();
-                    let files = world.files.iter().chain(&world.gone);
-                    let gone = files.filter(|file| file.borrow().links == 0);
-                    gone.cloned().collect()
-                };
-                gone.iter()
-                    .for_each(|file| self.world.borrow_mut().excuse(file));
-                self.start();
+                self.end_reader();
+                self.positions = self.durable.clone();
+                if on {
+                    self.switch_on();
+                }
             }
+            Op::Switch if self.reader.is_some() => {
+                self.end_reader();
+                // What it handed over is kept.
+                while !self.handed.is_empty() {
+                    self.keep();
+                }
+            }
+            Op::Switch => self.switch_on(),
             other => self.world.borrow_mut().apply(other),
         }
-        self.handed.push_back(out);
     }
 
     /// Append what was handed over together.
@@ -511,6 +538,9 @@ impl Run {
         names
             .iter()
             .for_each(|name| self.world.borrow_mut().end_line(name));
+        if self.reader.is_none() {
+            self.step(&Op::Switch);
+        }
         for _ in 0..6 {
             self.step(&Op::Scan);
             self.step(&Op::Hear);
