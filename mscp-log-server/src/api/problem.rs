@@ -43,6 +43,8 @@ pub enum Kind {
     Internal,
     /// Something that is needed is away; try again.
     Unavailable,
+    /// An administrator wants it not to be done for now.
+    SwitchedOff,
     /// The buffer takes no more for now.
     BufferFull,
     /// The disk has no room.
@@ -104,6 +106,11 @@ impl Kind {
                 "A fault of the server",
             ),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Try again later"),
+            Self::SwitchedOff => (
+                S::SERVICE_UNAVAILABLE,
+                "switched-off",
+                "An administrator switched this off",
+            ),
             Self::BufferFull => (S::SERVICE_UNAVAILABLE, "buffer-full", "The buffer is full"),
             Self::DiskFull => (S::SERVICE_UNAVAILABLE, "disk-full", "The disk is full"),
         }

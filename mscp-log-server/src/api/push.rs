@@ -28,6 +28,9 @@ use crate::schema;
 /// How long a sender waits whose records the buffer did not take.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// How long a sender waits where an administrator switched pushing off.
+const SWITCHED_OFF: Duration = Duration::from_secs(60);
+
 /// What the endpoints answer with.
 #[derive(Clone, Debug)]
 pub struct Ways {
@@ -173,7 +176,8 @@ async fn take(
         appid,
         key: idempotency_key(headers)?,
     };
-    let received = push.bodies().receive(headers, body).await;
+    let bodies = push.bodies().map_err(problem)?;
+    let received = bodies.receive(headers, body).await;
     let received = received.map_err(|error| problem(error.into()))?;
     let may_push = move |appid: &Uuid| caller.may_push(appid);
     let accepted = push
@@ -234,6 +238,7 @@ fn problem(error: PushError) -> Problem {
             Problem::new(Kind::TooManyRequests, detail).retry_after(retry_after)
         }
         PushError::Buffer(error) => error.into(),
+        PushError::SwitchedOff => Problem::new(Kind::SwitchedOff, detail).retry_after(SWITCHED_OFF),
         PushError::Stopping => Problem::unavailable(detail),
     }
 }

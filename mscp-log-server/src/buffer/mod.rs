@@ -113,6 +113,14 @@ pub trait Buffer: Send + Sync + 'static {
     /// How full it is.
     fn usage(&self) -> Usage;
 
+    /// Change the most bytes that it keeps; it holds from the next append on.
+    /// With more in use than that it takes nothing until enough of it was
+    /// committed, and loses nothing. False where somebody else sets the limit.
+    fn set_max_bytes(&self, bytes: u64) -> bool {
+        let _elsewhere = bytes;
+        false
+    }
+
     /// Why it takes no records now, if so.
     fn trouble(&self) -> Option<String> {
         None

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,6 +108,9 @@ pub enum PushError {
     /// The buffer did not take it.
     #[error(transparent)]
     Buffer(#[from] AppendError),
+    /// An administrator wants no pushes here for now.
+    #[error("an administrator has switched pushing off")]
+    SwitchedOff,
     /// The work was given up: the node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -127,6 +131,7 @@ pub struct Push {
     pub(super) settings: Settings,
     bodies: Bodies,
     rate: Option<Rate>,
+    open: AtomicBool,
 }
 
 impl std::fmt::Debug for Push {
@@ -148,6 +153,7 @@ impl Push {
             settings,
             bodies: Bodies::new(settings.max_body_bytes, settings.max_decompressed_bytes),
             rate: settings.rate.map(|rate| Rate::new(rate, burst)),
+            open: AtomicBool::new(true),
         }
     }
 
@@ -174,10 +180,36 @@ impl Push {
         Ok(Self::new(pipeline, settings))
     }
 
-    /// Reads bodies within the limits.
+    /// Whether pushes are taken from now on, in whichever form they come. One
+    /// that is under way either has its records durable and is told so, or
+    /// none of them.
+    pub fn set_open(&self, open: bool) {
+        if self.open.swap(open, Ordering::Relaxed) != open {
+            tracing::info!(open, "pushing was switched");
+        }
+    }
+
+    /// Whether pushes are taken.
     #[must_use]
-    pub fn bodies(&self) -> &Bodies {
-        &self.bodies
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Reads bodies within the limits, while pushes are taken.
+    ///
+    /// # Errors
+    /// When they are not: what nobody wants is not read.
+    pub fn bodies(&self) -> Result<&Bodies, PushError> {
+        self.check_open()?;
+        Ok(&self.bodies)
+    }
+
+    fn check_open(&self) -> Result<(), PushError> {
+        if self.is_open() {
+            return Ok(());
+        }
+        counter!("mscp_log_ingest_refused_requests_total", "reason" => "switched_off").increment(1);
+        Err(PushError::SwitchedOff)
     }
 
     /// Take the records of `body`, all or none; returns when they are durable.
@@ -223,6 +255,8 @@ impl Push {
         documents: Vec<Bytes>,
         way: &'static str,
     ) -> Result<(), PushError> {
+        // Its body may have taken a while to come.
+        self.check_open()?;
         let count = documents.len() as u64;
         let taken = self.pipeline.append(documents).await;
         let name = match taken {

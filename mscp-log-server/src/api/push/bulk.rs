@@ -170,7 +170,9 @@ async fn take_items(
         let kind = crate::api::problem::Kind::UnsupportedMediaType;
         return Err(Refused::Problem(Problem::new(kind, detail)));
     }
-    let received = ways.push.bodies().receive(headers, body).await;
+    let bodies = ways.push.bodies();
+    let bodies = bodies.map_err(|error| Refused::Problem(problem(error)))?;
+    let received = bodies.receive(headers, body).await;
     let received = received.map_err(|error| Refused::Problem(problem(error.into())))?;
     let taken = bulk::take(&ways.push, caller.subject, appid, received).await;
     let items = taken.map_err(|error| match error {

@@ -89,7 +89,8 @@ pub(super) async fn over_http(
     let taken = async {
         let appid = parse_appid(&appid)?;
         check_grant(&caller, &appid)?;
-        let received = ways.push.bodies().receive(&headers, body).await;
+        let bodies = ways.push.bodies().map_err(problem)?;
+        let received = bodies.receive(&headers, body).await;
         let received = received.map_err(|error| problem(error.into()))?;
         otlp::take(&ways.push, caller.subject, appid, format, received)
             .await
@@ -193,6 +194,7 @@ pub(super) async fn over_grpc(
         let appid = parse_appid(appid).map_err(|problem| grpc_status(&problem))?;
         check_grant(&caller, &appid).map_err(|problem| grpc_status(&problem))?;
         let bodies = ways.push.bodies();
+        let bodies = bodies.map_err(|error| grpc_status(&problem(error)))?;
         let received = bodies.read(&headers, body).await;
         let received = received.map_err(|error| grpc_status(&problem(error.into())))?;
         let (encoding, received) = unframed(&headers, received)?;

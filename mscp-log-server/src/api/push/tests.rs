@@ -25,6 +25,7 @@ const GRPC: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 /// A house with a push into memory, and a token for [`APP`].
 struct Gate {
     house: House,
+    push: Arc<Push>,
     memory: Arc<Memory>,
     token: String,
 }
@@ -36,7 +37,7 @@ async fn gate() -> Gate {
 async fn gate_with(rate: Option<u64>) -> Gate {
     let (push, memory) = push_with(rate);
     let ways = Ways {
-        push,
+        push: Arc::clone(&push),
         otlp: true,
         version: (8, 15, 0),
     };
@@ -48,6 +49,7 @@ async fn gate_with(rate: Option<u64>) -> Gate {
     let token = house.token(rule).await;
     Gate {
         house,
+        push,
         memory,
         token,
     }
@@ -425,4 +427,66 @@ async fn otlp_over_grpc_takes_one_message_for_the_app_in_its_metadata() {
         .refuse(|| AppendError::Full { used: 1, limit: 1 });
     let (status, _) = call(&gate, Some(APP), frame(0, &message), None).await;
     assert_eq!(status, "14");
+}
+
+#[tokio::test]
+async fn pushing_that_is_switched_off_is_refused_in_each_form_until_it_is_on_again() {
+    let gate = gate().await;
+    let reason = "an administrator has switched pushing off";
+    let one = record(APP).to_string();
+    let lines = "{\"index\":{}}\n{\"log\":\"one\"}\n";
+    let (to_one, bulk) = (
+        format!("/api/apps/{APP}/log"),
+        format!("/api/apps/{APP}/_bulk"),
+    );
+    let otlp = format!("/api/apps/{APP}/otlp/v1/logs");
+    let logs = logs(1).to_string();
+    let message: ExportLogsServiceRequest = serde_json::from_str(&logs).unwrap();
+    let framed = frame(0, &message.encode_to_vec());
+    let ways = [
+        (to_one.as_str(), "application/json", one.as_str(), "/detail"),
+        ("/api/apps/log", "application/x-ndjson", &one, "/detail"),
+        (&bulk, "application/x-ndjson", lines, "/error/reason"),
+        (&otlp, "application/json", &logs, "/message"),
+    ];
+    gate.push.set_open(false);
+    for (uri, media_type, body, place) in ways {
+        let (status, headers, answer) = gate.post(uri, media_type, body).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{uri}: {answer}");
+        assert_eq!(headers["retry-after"], "60", "{uri}");
+        assert_eq!(answer.pointer(place), Some(&json!(reason)), "{answer}");
+    }
+    let (_, _, answer) = gate.post(&to_one, "application/json", &one).await;
+    assert_eq!(answer["type"], "/problems/switched-off");
+    // UNAVAILABLE, after which senders try again.
+    let (status, _) = call(&gate, Some(APP), framed.clone(), None).await;
+    assert_eq!(status, "14");
+    // What is not granted is not told how it stands.
+    let other = format!("/api/apps/{OTHER}/log");
+    let (status, _, _) = gate.post(&other, "application/json", &one).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(gate.stored(), 0);
+
+    gate.push.set_open(true);
+    for (uri, media_type, body, _) in ways {
+        let (status, _, answer) = gate.post(uri, media_type, body).await;
+        assert!(status.is_success(), "{uri}: {answer}");
+    }
+    let (status, _) = call(&gate, Some(APP), framed, None).await;
+    assert_eq!((status.as_str(), gate.stored()), ("0", 5));
+}
+
+#[tokio::test]
+async fn a_body_that_was_on_its_way_when_pushing_was_switched_off_is_not_taken() {
+    let gate = gate().await;
+    let push = Arc::clone(&gate.push);
+    let body = futures::stream::once(async move {
+        push.set_open(false);
+        Ok::<_, std::io::Error>(record(APP).to_string())
+    });
+    let uri = format!("/api/apps/{APP}/log");
+    let request = gate.request("POST", &uri).body(Body::from_stream(body));
+    let (status, _, answer) = gate.house.send(request.unwrap()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    assert_eq!(gate.stored(), 0);
 }

@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -143,6 +144,8 @@ struct Mark {
 struct Shared {
     dir: PathBuf,
     settings: DiskSettings,
+    /// What [`DiskSettings::max_bytes`] is now.
+    max_bytes: AtomicU64,
     files: Box<dyn Files>,
     queue: Queue,
     state: Mutex<State>,
@@ -168,12 +171,23 @@ impl Shared {
         lock(&self.state)
     }
 
+    /// Bytes of segments that have what is not committed. One that is wholly
+    /// committed goes when the writer begins the next one: it must not keep
+    /// that from happening.
     fn used(&self) -> u64 {
-        self.state()
-            .segments
-            .iter()
-            .map(|segment| segment.bytes)
-            .sum()
+        let state = self.state();
+        let needed = state.segments.iter();
+        let needed = needed.filter(|segment| segment.end > state.committed.next);
+        needed.map(|segment| segment.bytes).sum()
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Ordering::Relaxed)
+    }
+
+    /// About how long a segment gets: with a small limit there are several all the same.
+    fn segment_bytes(&self) -> u64 {
+        self.settings.segment_bytes.min(self.max_bytes() / 8)
     }
 
     /// Everything below `next` is in the store: remember it, then delete the
@@ -291,11 +305,10 @@ impl DiskBuffer {
     fn open_counted(
         files: Box<dyn Files>,
         dir: &Path,
-        mut settings: DiskSettings,
+        settings: DiskSettings,
         floor: u64,
         counted: bool,
     ) -> Result<Self, OpenError> {
-        settings.segment_bytes = settings.segment_bytes.min(settings.max_bytes / 8);
         make_dir(files.as_ref(), dir)?;
         let lock = lock_dir(dir)?;
         let found = recovery::recover(dir)?;
@@ -320,6 +333,7 @@ impl DiskBuffer {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             queue: Queue::new(settings.queue_bytes, settings.queue_appends),
+            max_bytes: AtomicU64::new(settings.max_bytes),
             settings,
             files,
             state: Mutex::new(state),
@@ -419,7 +433,7 @@ impl Buffer for DiskBuffer {
         let len = format::payload_len(&records) + format::FRAME_HEADER;
         let reserved = self.shared.queue.reserve(len)?;
         let used = self.shared.used() + reserved.waiting();
-        let limit = self.shared.settings.max_bytes;
+        let limit = self.shared.max_bytes();
         if used > limit {
             metrics::counter!("mscp_log_buffer_refused_total", "reason" => "full").increment(1);
             return Err(AppendError::Full { used, limit });
@@ -445,13 +459,18 @@ impl Buffer for DiskBuffer {
         let committed = state.committed.next;
         Usage {
             bytes: state.segments.iter().map(|segment| segment.bytes).sum(),
-            max_bytes: self.shared.settings.max_bytes,
+            max_bytes: self.shared.max_bytes(),
             backlog: state
                 .segments
                 .iter()
                 .map(|segment| segment.end.saturating_sub(segment.first.max(committed)))
                 .sum(),
         }
+    }
+
+    fn set_max_bytes(&self, bytes: u64) -> bool {
+        self.shared.max_bytes.store(bytes, Ordering::Relaxed);
+        true
     }
 
     fn trouble(&self) -> Option<String> {
@@ -461,8 +480,7 @@ impl Buffer for DiskBuffer {
         if self.disk_is_full() {
             return Some(AppendError::DiskFull.to_string());
         }
-        let usage = self.usage();
-        let (used, limit) = (usage.bytes, usage.max_bytes);
+        let (used, limit) = (self.shared.used(), self.shared.max_bytes());
         (used >= limit).then(|| AppendError::Full { used, limit }.to_string())
     }
 

@@ -324,7 +324,7 @@ impl Writer<'_> {
     fn segment(&mut self, len: u64) -> Result<&mut (Box<dyn Appender>, u64), Failure> {
         let header = SEGMENT_HEADER as u64;
         if let Some((_, durable)) = &self.file
-            && (*durable > header && *durable + len > self.shared.settings.segment_bytes
+            && (*durable > header && *durable + len > self.shared.segment_bytes()
                 || !self.shared.state().active)
         {
             self.file = None;

@@ -318,6 +318,80 @@ async fn a_full_buffer_refuses_and_takes_again_when_its_reader_has_committed() {
     }
 }
 
+/// Append until it refuses; how many it took.
+async fn fill(buffer: &DiskBuffer, text: &str) -> u64 {
+    let mut taken = 0;
+    while append(buffer, &[text]).await.is_ok() {
+        taken += 1;
+    }
+    taken
+}
+
+/// Read and commit everything; how many records that were.
+async fn drain(buffer: &DiskBuffer) -> u64 {
+    let mut consumer = buffer.consumer().await.unwrap();
+    let mut read = 0;
+    while buffer.usage().backlog > 0 {
+        let batch = consumer.read(ALL).await.unwrap();
+        read += batch.records.len() as u64;
+        consumer.commit(batch.position).await.unwrap();
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_limit_that_is_changed_holds_at_once_and_what_is_over_it_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = DiskSettings {
+        max_bytes: 20_000,
+        ..DiskSettings::default()
+    };
+    let buffer = DiskBuffer::open(dir.path(), settings).unwrap();
+    let text = "x".repeat(500);
+    let first = fill(&buffer, &text).await;
+    assert!(buffer.set_max_bytes(40_000));
+    assert_eq!(buffer.usage().max_bytes, 40_000);
+    let more = fill(&buffer, &text).await;
+    assert!(more > first / 2 && buffer.usage().bytes > 20_000);
+
+    // Less than is in it: nothing comes in, and nothing goes.
+    buffer.set_max_bytes(10_000);
+    let refused = append(&buffer, &[&text]).await.unwrap_err();
+    assert!(matches!(refused, AppendError::Full { limit: 10_000, used } if used > 20_000));
+    assert_eq!(buffer.usage().backlog, first + more);
+    let full = buffer.trouble().unwrap();
+    assert!(full.contains("of 10000 bytes"), "{full}");
+    assert_eq!(drain(&buffer).await, first + more);
+    assert_eq!(buffer.trouble(), None);
+    let after = fill(&buffer, &text).await;
+    assert!(after > 10 && after < first, "{after} of {first}");
+    assert_eq!(drain(&buffer).await, after);
+}
+
+#[tokio::test]
+async fn a_limit_below_the_file_that_is_being_written_lets_it_go_on_when_that_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = DiskSettings {
+        max_bytes: 1 << 20,
+        segment_bytes: 1 << 17,
+        ..DiskSettings::default()
+    };
+    let buffer = DiskBuffer::open(dir.path(), settings).unwrap();
+    let text = "x".repeat(500);
+    for _ in 0..100 {
+        append(&buffer, &[&text]).await.unwrap();
+    }
+    // One file, which goes only when another one is begun.
+    assert!(buffer.usage().bytes > 50_000);
+    buffer.set_max_bytes(8_000);
+    append(&buffer, &[&text]).await.unwrap_err();
+    assert_eq!(drain(&buffer).await, 100);
+    let taken = fill(&buffer, &text).await;
+    assert!((5..16).contains(&taken), "{taken}");
+    assert_eq!(drain(&buffer).await, taken);
+    assert!(buffer.usage().bytes < 8_000);
+}
+
 #[tokio::test]
 async fn above_the_limit_of_the_disk_appends_are_refused_reads_go_on_and_it_recovers() {
     let dir = tempfile::tempdir().unwrap();
