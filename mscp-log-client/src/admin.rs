@@ -308,6 +308,15 @@ impl Admin {
         self.get(&[region, "system", "log"]).await
     }
 
+    /// How the region's system does: an array of one status.
+    ///
+    /// # Errors
+    ///
+    /// NotFound when the node serves no such region.
+    pub async fn status(&self, region: &str) -> Result<Value, Error> {
+        self.get(&[region, "system", "log", "status"]).await
+    }
+
     /// Changes settings of the region: `document` is them, or a status, or
     /// what of them is to be changed. Tells what was changed.
     ///

@@ -6,13 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use http::header::CONTENT_TYPE;
-use http::{Method, Request, StatusCode};
+use axum::body::Body;
+use http::{Method, StatusCode};
 use mscp_log_core::index::{Beats, Day, IndexName};
 use mscp_log_core::rotation::{self, ClockError, Clocks, Deletion, Fact, Policy, Reason};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -21,7 +20,7 @@ use crate::clock;
 use crate::database::{DatabaseError, Turn};
 use crate::identity::{Entry, Identity, Outcome};
 use crate::settings::{self, Settings};
-use crate::store::Store;
+use crate::store::{Store, ask, reason};
 
 /// How often it is looked whether the time has come.
 const LOOK: Duration = Duration::from_secs(30);
@@ -29,8 +28,6 @@ const LOOK: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(600);
 /// Indices that are asked about in one request.
 const ASKED: usize = 200;
-/// The longest answer of the store that is read, in bytes.
-const MAX_ANSWER: usize = 256 << 20;
 const DAY_US: i64 = 86_400_000_000;
 
 /// Why rotation did not run.
@@ -134,6 +131,12 @@ impl Rotation {
             configured,
             at_us: i64::try_from(at.as_micros()).unwrap_or_default(),
         }
+    }
+
+    /// The Beats whose indices it knows.
+    #[must_use]
+    pub fn beats(&self) -> &Beats {
+        &self.beats
     }
 
     /// What a run would do now.
@@ -330,9 +333,12 @@ impl Rotation {
     }
 
     /// Every index whose name the system makes, closed ones too.
-    async fn indices(&self) -> Result<Vec<Fact>, RotationError> {
+    ///
+    /// # Errors
+    /// When the store does not say.
+    pub async fn indices(&self) -> Result<Vec<Fact>, RotationError> {
         const LIST: &str = "/_cat/indices/logstash-*?format=json&bytes=b&h=index,store.size";
-        let (status, answer) = self.ask(Method::GET, LIST, Body::empty()).await;
+        let (status, answer) = ask(&*self.store, Method::GET, LIST, Body::empty()).await;
         let rows = answer.as_array().filter(|_| status.is_success());
         let rows = rows.ok_or_else(|| RotationError::Store(reason(status, &answer)))?;
         let facts = rows.iter().filter_map(|row| {
@@ -363,7 +369,7 @@ impl Rotation {
             for fact in &*some {
                 body.push_str(&format!("{}\n{newest}\n", json!({"index": fact.name})));
             }
-            let (_, answer) = self.ask(Method::POST, "/_msearch", Body::from(body)).await;
+            let (_, answer) = ask(&*self.store, Method::POST, "/_msearch", Body::from(body)).await;
             let answers = answer["responses"].as_array().into_iter().flatten();
             for (fact, answer) in some.iter_mut().zip(answers) {
                 let newest = answer["aggregations"]["newest"]["value"].as_f64();
@@ -379,29 +385,12 @@ impl Rotation {
 
     async fn delete(&self, index: &str) -> Result<(), String> {
         let path = format!("/{index}");
-        let (status, answer) = self.ask(Method::DELETE, &path, Body::empty()).await;
+        let (status, answer) = ask(&*self.store, Method::DELETE, &path, Body::empty()).await;
         // Somebody else was quicker.
         if status.is_success() || status == StatusCode::NOT_FOUND {
             return Ok(());
         }
         Err(reason(status, &answer))
-    }
-
-    /// One request to the store; `Null` where the answer is no JSON.
-    async fn ask(&self, method: Method, path: &str, body: Body) -> (StatusCode, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(CONTENT_TYPE, "application/x-ndjson")
-            .body(body);
-        let Ok(request) = request else {
-            return (StatusCode::BAD_REQUEST, Value::Null);
-        };
-        let response = self.store.call(request).await;
-        let status = response.status();
-        let bytes = to_bytes(response.into_body(), MAX_ANSWER).await;
-        let answer = serde_json::from_slice(&bytes.unwrap_or_default());
-        (status, answer.unwrap_or_default())
     }
 }
 
@@ -429,16 +418,6 @@ fn report(dry_run: bool, policy: &Policy, facts: &[Fact], plan: Vec<Deletion>) -
     }
 }
 
-/// What the store says is wrong, in a line.
-fn reason(status: StatusCode, answer: &Value) -> String {
-    let said = answer["error"]["reason"].as_str();
-    let said = said.or_else(|| answer["error"].as_str());
-    match said {
-        Some(said) => format!("{} {said}", status.as_u16()),
-        None => status.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -446,6 +425,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use http::Request;
     use mscp_log_core::access::Base;
     use tokio::sync::watch;
 

@@ -4,3 +4,4 @@
 pub mod change;
 pub mod instances;
 pub mod live;
+pub mod status;

@@ -28,6 +28,7 @@ use axum::response::{IntoResponse, Response};
 use mscp_log_core::access::Base;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::admin::status::Observatory;
 use crate::backup::Backups;
 use crate::buffer::dead_letters::DeadLetters;
 use crate::ingest::collect::Collect;
@@ -62,6 +63,8 @@ pub struct App {
     pub letters: BTreeMap<String, Arc<DeadLetters>>,
     /// How old indices of the regions go.
     pub rotations: BTreeMap<String, Arc<Rotation>>,
+    /// Where the status of the regions is measured.
+    pub observatories: BTreeMap<String, Observatory>,
     /// The ways in.
     pub ways: push::Ways,
 }
@@ -98,6 +101,7 @@ fn inside(rooms: Rooms, base: &Base, health: Arc<Health>) -> Router {
             .merge(push::routes(ways.clone()))
             .merge(dead_letters::routes())
             .merge(rotation::routes())
+            .merge(system::status_routes())
             .merge(query::routes())
             .merge(openapi::routes(base, ways.otlp));
         below_base = below_base.merge(of_app.with_state(app));

@@ -14,11 +14,13 @@ use mscp_log_core::access::Visible;
 use serde_json::Value;
 use utoipa::OpenApi;
 
+use super::App;
 use super::access::{Caller, Peer};
 use super::body::{bytes, json, method_not_allowed, parse, unstored};
 use super::problem::{Kind, Problem};
 use crate::admin::change::{Administration, Asker, ChangeError, Changed};
 use crate::admin::instances::{self, Instance, Report, ReportError};
+use crate::admin::status::Status;
 use crate::settings::{self, Revision};
 
 /// The settings of each region that a node serves.
@@ -32,6 +34,13 @@ pub fn routes(regions: Arc<Administrations>) -> Router {
         .with_state(regions)
 }
 
+/// The status, of the role `api`.
+pub fn status_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/{region}/system/log/status", get(status))
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
 /// Where instances report that have no database: of every node that has one.
 pub fn instance_routes(regions: Arc<Administrations>) -> Router {
     Router::new()
@@ -41,7 +50,7 @@ pub fn instance_routes(regions: Arc<Administrations>) -> Router {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(shown, change, running, report))]
+#[openapi(paths(shown, change, status, running, report))]
 pub(super) struct Document;
 
 fn of(regions: &Administrations, region: &str) -> Result<Arc<Administration>, Problem> {
@@ -141,6 +150,27 @@ fn tagged(revision: &Revision, mut response: Response) -> Result<Response, Probl
     let tag = tag.map_err(|_| Problem::new(Kind::Internal, "a revision is no ETag"))?;
     response.headers_mut().insert(ETAG, tag);
     Ok(response)
+}
+
+/// How the system does
+///
+/// An array of one status, as the original has it. Every part is measured when
+/// it is asked for, within 2 s in all; what cannot be measured is `null`, with a
+/// reason. It may be edited and sent as settings.
+#[utoipa::path(get, path = "/{region}/system/log/status", tag = "administration",
+    operation_id = "status", security(("access_token" = [])),
+    params(("region" = String, Path, description = "The region")), responses(
+    (status = 200, description = "The status", body = Vec<Status>),
+    (status = 404, response = super::openapi::Problem),
+))]
+async fn status(
+    State(app): State<Arc<App>>,
+    Path(region): Path<String>,
+) -> Result<Response, Problem> {
+    let observatory = app.observatories.get(&region);
+    let observatory =
+        observatory.ok_or_else(|| Problem::not_found("this node serves no such region"))?;
+    Ok(unstored([observatory.measure().await]))
 }
 
 /// The instances that were heard of within a day

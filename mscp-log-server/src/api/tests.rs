@@ -36,6 +36,7 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
         regions: BTreeMap::new(),
         letters: BTreeMap::from([(region.to_owned(), letters)]),
         rotations: BTreeMap::new(),
+        observatories: BTreeMap::new(),
         ways: push::Ways {
             push,
             otlp: true,

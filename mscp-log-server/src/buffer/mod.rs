@@ -94,6 +94,11 @@ pub struct Usage {
     /// Records that no consumer has committed, of the partitions that this
     /// process reads.
     pub backlog: u64,
+    /// Bytes of them, as far as this process knows: too many by a second's.
+    pub backlog_bytes: u64,
+    /// How long the oldest of them has waited, in microseconds, since this
+    /// process started at most; `None` where it does not know, or nothing waits.
+    pub waiting_us: Option<u64>,
 }
 
 /// Where records wait, durably, for the store.
@@ -124,6 +129,14 @@ pub trait Buffer: Send + Sync + 'static {
     /// Why it takes no records now, if so.
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// How many brokers there are, where it has brokers, asked now.
+    ///
+    /// # Errors
+    /// Why they do not say.
+    async fn brokers(&self) -> Result<Option<u64>, String> {
+        Ok(None)
     }
 
     /// Hold the files that it keeps in the data folder, below `prefix`; says

@@ -21,6 +21,7 @@ mod rotate;
 mod search;
 mod serve;
 mod settings;
+mod status;
 
 use std::process::ExitCode;
 
@@ -86,6 +87,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetter),
     /// Delete indices that are too old or too much, as the daily run does.
     Rotate(rotate::Rotate),
+    /// Show how the system does: what runs, what waits, what is wrong.
+    Status(status::Status),
     /// Show the settings that may be changed while nodes run, and change them.
     Settings(settings::Settings),
     /// Work on the buffer of a node, in its data folder.
@@ -202,6 +205,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Search(search) => search.run(connection).await,
         Command::DeadLetter(letter) => letter.run(connection).await,
         Command::Rotate(rotate) => rotate.run(connection).await,
+        Command::Status(status) => status.run(connection).await,
         Command::Settings(settings) => settings.run(connection).await,
         Command::Buffer(buffer) => buffer.run(connection.json),
         Command::Backup(backup) => Box::pin(backup.run(connection)).await,

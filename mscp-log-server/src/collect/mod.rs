@@ -107,7 +107,9 @@ impl Notes {
         }
         let trouble = trouble.unwrap_or_else(|| "ok".to_owned());
         let off = off.join(", ");
-        Some(format!("{trouble}; switched off by an administrator: {off}"))
+        Some(format!(
+            "{trouble}; switched off by an administrator: {off}"
+        ))
     }
 
     /// What is true of each source, configured or not.

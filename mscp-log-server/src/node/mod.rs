@@ -282,7 +282,10 @@ impl Node {
         };
         rooms.administrations = open::administrations(config, &identity, live);
         if let Some(buffer) = buffer.filter(|_| is_api) {
-            let app = open::app(config, &data, &identity, buffer, stores, rotations);
+            let settings = &rooms.administrations;
+            let app = open::app(
+                config, &data, &identity, buffer, stores, rotations, settings,
+            );
             rooms.api = Some(Arc::new(app.await?));
         }
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
@@ -392,7 +395,14 @@ impl Node {
         });
         let data = self.data.path();
         let (tasks, stop) = (&mut self.workers, &self.stopping);
-        Ok(collect::start(&config.collect, data, local, wanted, tasks, stop)?)
+        Ok(collect::start(
+            &config.collect,
+            data,
+            local,
+            wanted,
+            tasks,
+            stop,
+        )?)
     }
 
     /// Serve `routes` until this node closes.

@@ -10,6 +10,7 @@ use mscp_log_core::access::Base;
 use super::{NodeError, setting_of};
 use crate::admin::change::Administration;
 use crate::admin::live::{Live, Way};
+use crate::admin::status::{Engines, Observatory, StoreOf};
 use crate::api::App;
 use crate::api::push::Ways;
 use crate::api::system::Administrations;
@@ -233,10 +234,11 @@ pub(super) fn administrations(
 pub(super) async fn app(
     config: &Config,
     data: &Path,
-    identity: &Identity,
+    identity: &Arc<Identity>,
     buffer: Arc<dyn Buffer>,
     stores: Stores,
     rotations: BTreeMap<String, Arc<Rotation>>,
+    administrations: &Administrations,
 ) -> Result<App, NodeError> {
     let push = Push::open(config, Arc::clone(&buffer)).map_err(|error| NodeError::Setting {
         key: "push.region",
@@ -250,6 +252,26 @@ pub(super) async fn app(
         (name.clone(), region)
     });
     let regions = regions.collect();
+    let engines = Engines {
+        buffer: Arc::clone(&buffer),
+        kafka: matches!(config.buffer.kind, BufferKind::Kafka(_)),
+        data: data.to_owned(),
+    };
+    let observatories = administrations.iter().filter_map(|(name, administration)| {
+        let observatory = Observatory::new(
+            Arc::clone(administration),
+            Arc::clone(identity),
+            Arc::clone(rotations.get(name)?),
+            StoreOf {
+                store: Arc::clone(stores.by_region.get(name)?),
+                cluster: matches!(config.regions.get(name)?.store, StoreKind::Cluster(_)),
+                letters: Arc::clone(stores.letters.get(name)?),
+            },
+            engines.clone(),
+        );
+        Some((name.clone(), observatory))
+    });
+    let observatories = observatories.collect();
     let backups = Backups::new(
         data.to_owned(),
         buffer,
@@ -265,6 +287,7 @@ pub(super) async fn app(
         regions,
         letters: stores.letters,
         rotations,
+        observatories,
         ways: Ways {
             push: Arc::new(push),
             otlp: config.otlp.enabled,

@@ -9,7 +9,10 @@ pub mod embedded;
 use std::io;
 
 use async_trait::async_trait;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, StatusCode};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::buffer::Batch;
@@ -47,5 +50,37 @@ pub trait Store: Send + Sync + 'static {
 
     /// Answer one request of the Elasticsearch REST API. The path is relative
     /// to the store (`/logstash-*/_search`), canonical, and holds no token.
-    async fn call(&self, request: http::Request<Body>) -> http::Response<Body>;
+    async fn call(&self, request: Request<Body>) -> http::Response<Body>;
+}
+
+/// The longest answer that [`ask`] reads, in bytes.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// One request to `store` of this process itself; `Null` where the answer is no
+/// JSON. The body is NDJSON, or JSON, which is the same in one line.
+pub async fn ask(store: &dyn Store, method: Method, path: &str, body: Body) -> (StatusCode, Value) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(CONTENT_TYPE, "application/x-ndjson")
+        .body(body);
+    let Ok(request) = request else {
+        return (StatusCode::BAD_REQUEST, Value::Null);
+    };
+    let response = store.call(request).await;
+    let status = response.status();
+    let bytes = to_bytes(response.into_body(), MAX_ANSWER).await;
+    let answer = serde_json::from_slice(&bytes.unwrap_or_default());
+    (status, answer.unwrap_or_default())
+}
+
+/// What a store says is wrong, in a line.
+#[must_use]
+pub fn reason(status: StatusCode, answer: &Value) -> String {
+    let said = answer["error"]["reason"].as_str();
+    let said = said.or_else(|| answer["error"].as_str());
+    match said {
+        Some(said) => format!("{} {said}", status.as_u16()),
+        None => status.to_string(),
+    }
 }

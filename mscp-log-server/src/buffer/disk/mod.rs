@@ -11,6 +11,7 @@
 //! not: each time the buffer is opened, numbers go on at the time of day in
 //! microseconds, or where they were if that is more.
 
+mod backlog;
 mod check;
 mod files;
 mod format;
@@ -36,7 +37,9 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use super::{AppendError, Buffer, ConsumeError, Consumer, Usage};
+use crate::clock;
 use crate::snapshot::Snapshot;
+use backlog::Backlog;
 pub use check::{Damage, Report, verify};
 use files::{Files, System};
 use reader::DiskConsumer;
@@ -164,6 +167,7 @@ struct State {
     /// Whether the writer has the last segment open.
     active: bool,
     committed: position::Committed,
+    backlog: Backlog,
 }
 
 impl Shared {
@@ -254,6 +258,7 @@ impl State {
     /// Take out the segments that are wholly committed, but for the one that
     /// is being written.
     fn take_committed(&mut self) -> Vec<Segment> {
+        self.backlog.committed(self.committed.next);
         let mut gone = Vec::new();
         while let Some(oldest) = self.segments.front().copied() {
             let written = self.active && self.segments.len() == 1;
@@ -321,10 +326,19 @@ impl DiskBuffer {
             epoch: found.committed.epoch,
             closed: false,
         };
+        // What waited before has waited since now at least.
+        let mut backlog = Backlog::default();
+        if end > found.committed.next {
+            let left = found.segments.iter();
+            let left = left.filter(|segment| segment.end > found.committed.next);
+            let bytes = left.map(|segment| segment.bytes).sum();
+            backlog.appended(end, bytes, clock::now_us());
+        }
         let mut state = State {
             segments: found.segments,
             active: false,
             committed: found.committed,
+            backlog,
         };
         for segment in state.take_committed() {
             let path = segment.path(dir);
@@ -457,6 +471,7 @@ impl Buffer for DiskBuffer {
     fn usage(&self) -> Usage {
         let state = self.shared.state();
         let committed = state.committed.next;
+        let (backlog_bytes, waiting_us) = state.backlog.told(clock::now_us());
         Usage {
             bytes: state.segments.iter().map(|segment| segment.bytes).sum(),
             max_bytes: self.shared.max_bytes(),
@@ -465,6 +480,8 @@ impl Buffer for DiskBuffer {
                 .iter()
                 .map(|segment| segment.end.saturating_sub(segment.first.max(committed)))
                 .sum(),
+            backlog_bytes,
+            waiting_us,
         }
     }
 
@@ -495,7 +512,7 @@ impl Buffer for DiskBuffer {
 
 /// Where numbers begin: above all that were given before.
 fn first_number() -> u64 {
-    u64::try_from(crate::clock::now_us()).unwrap_or_default()
+    u64::try_from(clock::now_us()).unwrap_or_default()
 }
 
 /// Make `dir` and the name of it durable.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use super::files::{Appender, is_full};
 use super::format::{FRAME_HEADER, FrameHeader, Payload, SEGMENT_HEADER, SegmentHeader, VERSION};
 use super::{AppendError, Segment, Shared, lock, segment_name};
+use crate::clock;
 
 /// About how many bytes are written before a sync: enough that the sync is
 /// the smaller part, few enough that the first of them does not wait long.
@@ -307,9 +308,13 @@ impl Writer<'_> {
         self.next = first;
         self.end = first;
         let shared = self.shared;
-        if let Some(last) = shared.state().segments.back_mut() {
-            last.end = first;
-            last.bytes = bytes;
+        {
+            let mut state = shared.state();
+            state.backlog.appended(first, len, clock::now_us());
+            if let Some(last) = state.segments.back_mut() {
+                last.end = first;
+                last.bytes = bytes;
+            }
         }
         shared.mark.send_modify(|mark| mark.end = first);
         if shared.counted {

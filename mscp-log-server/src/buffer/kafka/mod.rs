@@ -184,7 +184,14 @@ impl Buffer for KafkaBuffer {
             bytes: 0,
             max_bytes: 0,
             backlog: self.measured.backlog.load(Ordering::Relaxed),
+            ..Usage::default()
         }
+    }
+
+    async fn brokers(&self) -> Result<Option<u64>, String> {
+        let producer = Arc::clone(&self.producer);
+        let asked = tokio::task::spawn_blocking(move || producer.brokers(ASKED)).await;
+        asked.map_err(|error| error.to_string())?.map(Some)
     }
 
     fn trouble(&self) -> Option<String> {
@@ -213,6 +220,9 @@ impl Buffer for KafkaBuffer {
         }
     }
 }
+
+/// How long brokers may take to say who they are.
+const ASKED: Duration = Duration::from_millis(1_400);
 
 /// Ask the brokers now and then, so that a node that nobody pushes to knows too.
 async fn look(

@@ -251,6 +251,16 @@ impl Producer {
         }
     }
 
+    /// How many brokers there are. Blocks.
+    pub(super) fn brokers(&self, patience: Duration) -> Result<u64, String> {
+        let running = self.running.load_full();
+        let metadata = running.client().fetch_metadata(Some(&self.topic), patience);
+        match metadata {
+            Ok(metadata) => Ok(metadata.brokers().len() as u64),
+            Err(error) => Err(told(&error)),
+        }
+    }
+
     /// After a fatal error (the brokers no longer know what was sent before) a
     /// producer sends nothing any more; another one begins anew.
     fn renew_if_dead(&self) {
