@@ -65,6 +65,9 @@ pub struct Report {
     /// The certificates that it shows.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// Whether this is its last report: it ends as it should, and is forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// A source of records of a machine.
@@ -153,6 +156,9 @@ pub enum ReportError {
 /// See [`ReportError`].
 pub async fn take(database: &Database, region: &str, report: &Report) -> Result<(), ReportError> {
     judge(report)?;
+    if report.leaving {
+        return Ok(forget(database, region, &report.id).await?);
+    }
     let text = serde_json::to_string(report).map_err(|error| ReportError::Invalid {
         field: "report",
         reason: error.to_string(),
@@ -241,11 +247,7 @@ pub async fn list(database: &Database, region: &str) -> Result<Vec<Instance>, Da
     Ok(instances)
 }
 
-/// Forget an instance: it has ended as it should.
-///
-/// # Errors
-/// When the database is away.
-pub async fn forget(database: &Database, region: &str, id: &str) -> Result<(), DatabaseError> {
+async fn forget(database: &Database, region: &str, id: &str) -> Result<(), DatabaseError> {
     sqlx::query("DELETE FROM instances WHERE region = $1 AND id = $2")
         .bind(region)
         .bind(id)
@@ -328,7 +330,8 @@ mod tests {
         assert_eq!(seen().await, of("up", "degraded"));
         aged(&database, "a", FORGOTTEN_US + 1_000_000).await;
         assert_eq!(seen().await, of("up", "degraded")[1..]);
-        forget(&database, "north", "b").await.unwrap();
+        troubled.leaving = true;
+        take(&database, "north", &troubled).await.unwrap();
         assert_eq!(seen().await, []);
         assert_eq!(list(&database, "south").await.unwrap().len(), 1);
     }

@@ -16,6 +16,9 @@ use crate::settings::{self, Kept, Settings};
 
 const EVERY: Duration = Duration::from_secs(EVERY_S);
 
+/// How long an instance tries to take its leave.
+const LEAVE: Duration = Duration::from_secs(2);
+
 /// Takes what holds now.
 type Follower = Box<dyn Fn(&Settings) + Send + Sync>;
 
@@ -167,16 +170,6 @@ impl Way {
         }
         Ok(())
     }
-
-    async fn leave(&self, id: &str) {
-        if let Self::Database(database, regions) = self {
-            for region in regions {
-                if let Err(error) = instances::forget(database, region, id).await {
-                    tracing::debug!(%error, "the instance could not take its leave");
-                }
-            }
-        }
-    }
 }
 
 /// Report what `gather` says and follow the settings until `stop`, and take
@@ -211,8 +204,19 @@ pub async fn keep_in_touch(way: Way, gather: Gather, live: Arc<Live>, stop: Canc
             () = stop.cancelled() => break,
         }
     }
-    let id = gather(0).await.id;
-    way.leave(&id).await;
+    let leave: Gather = Box::new(move |revision| {
+        let report = gather(revision);
+        Box::pin(async move {
+            Report {
+                leaving: true,
+                ..report.await
+            }
+        })
+    });
+    let left = tokio::time::timeout(LEAVE, way.exchange(&mut client, &leave, &live)).await;
+    if !matches!(left, Ok(Ok(()))) {
+        tracing::debug!("the instance could not take its leave");
+    }
 }
 
 #[cfg(test)]

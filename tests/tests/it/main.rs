@@ -14,5 +14,6 @@ mod lifecycle;
 mod passthrough;
 mod push;
 mod restriction;
+mod settings;
 mod support;
 mod tokens;
