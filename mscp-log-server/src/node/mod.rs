@@ -21,7 +21,7 @@ use crate::api::access::Door;
 use crate::api::cors::Cors;
 use crate::api::health::{Check, Health};
 use crate::api::listen;
-use crate::api::{self, Rooms};
+use crate::api::{self, App, Rooms};
 use crate::buffer::Buffer;
 use crate::buffer::dead_letters::DeadLetters;
 use crate::buffer::disk::OpenError;
@@ -242,6 +242,11 @@ impl Node {
             (buffer, dead) = (Some(opened.0), opened.1);
         }
         self.buffer.clone_from(&buffer);
+        if let Some(told) = buffer.clone() {
+            live.tell(&config.push.region, move |settings| {
+                settings.buffer_max_bytes.map(|max| told.set_max_bytes(max));
+            });
+        }
         let mut stores = open::Stores::default();
         if is_api || is_shipper || is_rotator {
             stores = open::stores(config, &data, dead.as_ref())?;
@@ -286,7 +291,9 @@ impl Node {
             let app = open::app(
                 config, &data, &identity, buffer, stores, rotations, settings,
             );
-            rooms.api = Some(Arc::new(app.await?));
+            let app = Arc::new(app.await?);
+            follow(&app, live, &config.push.region);
+            rooms.api = Some(app);
         }
         let door = Door::new(identity, &config.http, config.regions.keys().cloned());
         Ok((rooms, Some(Arc::new(door))))
@@ -507,6 +514,25 @@ fn tls_files(http: &config::Http) -> Option<TlsFiles> {
             alpn: &["h2", "http/1.1"],
         }),
         _ => None,
+    }
+}
+
+/// Let pushes and searches go by the settings. These do not keep `app` alive:
+/// its stores are closed when it goes.
+fn follow(app: &Arc<App>, live: &Live, pushed: &str) {
+    let of = Arc::downgrade(app);
+    live.tell(pushed, move |settings| {
+        if let Some(app) = of.upgrade() {
+            app.ways.push.set_open(settings.http_gateway);
+        }
+    });
+    for region in app.regions.keys() {
+        let (of, name) = (Arc::downgrade(app), region.clone());
+        live.tell(region, move |settings| {
+            if let Some(region) = of.upgrade().as_ref().and_then(|app| app.regions.get(&name)) {
+                region.set_search(&settings.search);
+            }
+        });
     }
 }
 

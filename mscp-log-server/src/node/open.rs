@@ -30,7 +30,7 @@ use crate::ingest::push::Push;
 use crate::pipeline::Cleaner;
 use crate::query::{Region, Sealing};
 use crate::rotate::Rotation;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -325,22 +325,13 @@ fn embedded(
         memory_bytes: region.memory,
         commit_interval: region.commit_interval,
         max_body_bytes: limits.max_body_bytes,
-        max_concurrent_searches: number(limits.max_concurrent),
-        search_limits: embedded::search::Limits {
-            window: limits.max_window,
-            buckets: number(limits.max_buckets),
-            aggregation_bytes: number(limits.max_memory),
-        },
-        search_timeout: limits.timeout,
+        max_concurrent_searches: usize::try_from(limits.max_concurrent).unwrap_or(usize::MAX),
+        search: (&settings::Search::from(limits)).into(),
     };
     let opened = EmbeddedStore::open(&data.join("store").join(name), settings, letters);
     Ok(Arc::new(
         opened.map_err(|error| unusable(name, error.to_string()))?,
     ))
-}
-
-fn number(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

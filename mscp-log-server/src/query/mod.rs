@@ -17,6 +17,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -25,6 +26,7 @@ use http_body_util::{BodyExt, Limited};
 use mscp_log_core::access::Visible;
 
 use crate::config;
+use crate::settings::Search;
 use crate::store::Store;
 use endpoint::Endpoint;
 use restricted::Fault;
@@ -61,6 +63,7 @@ pub struct Region {
     store: Arc<dyn Store>,
     sealing: Arc<Sealing>,
     turns: Turns,
+    limits: ArcSwap<Search>,
     max_body_bytes: usize,
     max_expression_bytes: usize,
 }
@@ -151,9 +154,19 @@ impl Region {
             store,
             sealing,
             turns: Turns::new(bytes(limits.max_concurrent_per_subject)),
+            limits: ArcSwap::from_pointee(limits.into()),
             max_body_bytes: bytes(limits.max_body_bytes),
             max_expression_bytes: bytes(limits.max_expression_bytes),
         }
+    }
+
+    /// Bound requests and searches by `limits` from now on; those under way keep
+    /// the limits that they began with.
+    pub fn set_search(&self, limits: &Search) {
+        let turns = limits.max_concurrent_per_subject;
+        self.turns.set(usize::try_from(turns).unwrap_or(usize::MAX));
+        self.limits.store(Arc::new(*limits));
+        self.store.set_search(limits);
     }
 
     /// The region's name.

@@ -143,7 +143,7 @@ impl Region {
                     query: search.query,
                     ..Search::default()
                 };
-                check(&only_query, "")?;
+                self.check(&only_query, "")?;
                 let form = form_of(&parameters) + ANY_INDICES;
                 let (body, holder) = (only_query.emit(), self.holder(&subject, &all));
                 self.ask_store("/_count", &form, body, &holder, &[Shown::default()])
@@ -203,7 +203,7 @@ impl Region {
             count_up_to: count_up_to(&search).filter(|_| scroll.is_none()),
             aggregations: names_of(&search.aggs),
             // Pages behind the first have none in any store.
-            of_nothing: check(&search, &form)?,
+            of_nothing: self.check(&search, &form)?,
             fault: None,
         }];
         self.ask_store("/_search", &form, search.emit(), &holder, &shown)
@@ -246,7 +246,7 @@ impl Region {
                 header.allow_no_indices = Some(true);
             }
             *search = search.restrict_within(visible, indices::filter(&names)?)?;
-            let (of_nothing, fault) = match check(search, &form) {
+            let (of_nothing, fault) = match self.check(search, &form) {
                 Err(Fault::Answer(_, body)) => (None, Some(body)),
                 checked => (checked?, None),
             };
@@ -463,37 +463,49 @@ impl Region {
     }
 }
 
-/// Find the faults of a search before the store does. A shard looks at a search
-/// only as far as it may have hits, which depends on all of its documents: a
-/// fault that only some shards find would tell of those. Without a fault: what
-/// its aggregations are of no documents, under the parameters of `form`.
-#[cfg(feature = "embedded")]
-fn check(search: &Search, form: &str) -> Result<Option<String>, Fault> {
-    use crate::store::embedded::search::{Limits, SearchContext, answer as find_faults};
-    let context = SearchContext {
-        now_ms: crate::clock::now_us().div_euclid(1_000),
-        deadline: None,
-        limits: Limits::default(),
-        count_only: false,
-        typed_keys: form.contains("&typed_keys") && !form.contains("&typed_keys=false"),
-    };
-    match find_faults(&[], search, &context) {
-        Ok(body) => Ok(body.get("aggregations").map(Value::to_string)),
-        Err(error) => {
-            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-            let body = error.body().to_string();
-            let (status, body) = answer::error(&body, status, &search.emit());
-            Err(Fault::Answer(status, body))
+impl Region {
+    /// Find the faults of a search before the store does. A shard looks at a
+    /// search only as far as it may have hits, which depends on all of its
+    /// documents: a fault that only some shards find would tell of those. Without
+    /// a fault: what its aggregations are of no documents, under the parameters
+    /// of `form`.
+    #[cfg(feature = "embedded")]
+    fn check(&self, search: &Search, form: &str) -> Result<Option<String>, Fault> {
+        use crate::store::embedded::Bounds;
+        use crate::store::embedded::search::{SearchContext, answer as find_faults};
+        // A cluster has limits of its own, which are these unless they were set.
+        let bounds = match self.store.bounds_searches() {
+            true => Bounds::from(&**self.limits.load()),
+            false => Bounds::default(),
+        };
+        let context = SearchContext {
+            now_ms: crate::clock::now_us().div_euclid(1_000),
+            deadline: None,
+            limits: bounds.limits,
+            count_only: false,
+            typed_keys: form.contains("&typed_keys") && !form.contains("&typed_keys=false"),
+        };
+        match find_faults(&[], search, &context) {
+            Ok(body) => Ok(body.get("aggregations").map(Value::to_string)),
+            Err(error) => {
+                let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+                let body = error.body().to_string();
+                let (status, body) = answer::error(&body, status, &search.emit());
+                Err(Fault::Answer(status, body))
+            }
         }
     }
-}
 
-/// Without the embedded store there is nothing to find them with.
-#[cfg(not(feature = "embedded"))]
-fn check(_: &Search, _: &str) -> Result<Option<String>, Fault> {
-    Ok(None)
+    #[cfg(not(feature = "embedded"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the other one's form"
+    )]
+    fn check(&self, _: &Search, _: &str) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
 }
-
 /// The names of aggregations on all levels.
 fn names_of(aggregations: &[(String, Aggregation)]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

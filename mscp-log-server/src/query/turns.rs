@@ -1,13 +1,14 @@
 //! How many requests of one subject may be open at once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts open requests by subject. It holds no more subjects than there are
 /// open requests.
 #[derive(Debug)]
 pub(super) struct Turns {
-    limit: usize,
+    limit: AtomicUsize,
     open: Arc<Mutex<HashMap<Arc<str>, usize>>>,
 }
 
@@ -21,20 +22,25 @@ pub(super) struct Turn {
 impl Turns {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            limit,
+            limit: AtomicUsize::new(limit),
             open: Arc::default(),
         }
     }
 
     pub(super) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// So many from now on; those that are open beyond it end when they do.
+    pub(super) fn set(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// One more request of the subject, if it may have one.
     pub(super) fn take(&self, subject: &Arc<str>) -> Option<Turn> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(Arc::clone(subject)).or_default();
-        if *count >= self.limit {
+        if *count >= self.limit() {
             return None;
         }
         *count += 1;
@@ -73,5 +79,9 @@ mod tests {
         drop(first);
         assert!(turns.take(&one).is_some());
         assert_eq!(turns.open.lock().unwrap().len(), 1);
+        turns.set(1);
+        assert!(turns.take(&one).is_none() && turns.take(&other).is_some());
+        turns.set(2);
+        assert!(turns.take(&one).is_some());
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::buffer::Batch;
+use crate::settings::Search;
 use crate::snapshot::Snapshot;
 
 /// Why a store does not take records now. Shipping holds back and tries again;
@@ -46,6 +47,18 @@ pub trait Store: Send + Sync + 'static {
     fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> io::Result<bool> {
         let _elsewhere = (into, prefix);
         Ok(false)
+    }
+
+    /// Bound searches by `limits` from now on, as far as it is this process that
+    /// bounds them. Those that run keep the limits that they began with.
+    fn set_search(&self, limits: &Search) {
+        let _nothing_to_bound = limits;
+    }
+
+    /// Whether windows and buckets are bounded by the limits that it was told,
+    /// and not by a cluster's own.
+    fn bounds_searches(&self) -> bool {
+        false
     }
 
     /// Answer one request of the Elasticsearch REST API. The path is relative

@@ -16,4 +16,5 @@ mod push;
 mod restriction;
 mod settings;
 mod support;
+mod switches;
 mod tokens;

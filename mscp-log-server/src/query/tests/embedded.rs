@@ -419,3 +419,61 @@ async fn a_restricted_search_finds_what_may_be_seen() {
     let found: Value = serde_json::from_str(&text(response).await).unwrap();
     assert_eq!(found["hits"]["hits"][0]["_id"], "id-0", "{found}");
 }
+
+#[tokio::test]
+async fn limits_of_searches_change_for_whoever_asks_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = json!({"index": "logstash-http-local", "namespace": "shop",
+        "realtime_us": 1_516_752_000_000_000_i64, "seq": 1, "message": "m"});
+    let region = store(folder.path(), &[(1, document)]).await;
+    let status = async |visible: &Visible, body: &str| {
+        let mut asked = ask(visible.clone(), "POST", "/_search", body);
+        let json_type = HeaderValue::from_static("application/json");
+        asked.headers.insert(header::CONTENT_TYPE, json_type);
+        let response = region.answer(asked).await.response.unwrap();
+        response.status().as_u16()
+    };
+    let mut limits = Search::from(&limits());
+    for visible in [Visible::All, shop()] {
+        limits.max_window = 10_000;
+        region.set_search(&limits);
+        assert_eq!(status(&visible, r#"{"from":9000,"size":1001}"#).await, 400);
+        limits.max_window = 20_000;
+        region.set_search(&limits);
+        assert_eq!(status(&visible, r#"{"from":9000,"size":1001}"#).await, 200);
+        limits.max_window = 5;
+        region.set_search(&limits);
+        assert_eq!(status(&visible, r#"{"size":6}"#).await, 400);
+
+        let buckets = r#"{"size":0,"aggs":{"a":{"range":{"field":"seq","ranges":[{"to":1},{"to":2},{"to":3}]}}}}"#;
+        for (most, expected) in [(3, true), (2, false), (3, true)] {
+            limits.max_buckets = most;
+            region.set_search(&limits);
+            assert_eq!(status(&visible, buckets).await == 200, expected, "{most}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_requests_that_a_subject_may_have_open_change_while_some_are_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = store(folder.path(), &[]).await;
+    let mut limits = Search::from(&limits());
+    let open = async || {
+        let asked = ask(Visible::All, "POST", "/_search", "{}");
+        region.answer(asked).await.response
+    };
+    limits.max_concurrent_per_subject = 1;
+    region.set_search(&limits);
+    let first = open().await.unwrap();
+    assert_eq!(open().await.unwrap_err(), Refusal::Busy(1));
+    limits.max_concurrent_per_subject = 2;
+    region.set_search(&limits);
+    let second = open().await.unwrap();
+    limits.max_concurrent_per_subject = 1;
+    region.set_search(&limits);
+    drop(first);
+    assert_eq!(open().await.unwrap_err(), Refusal::Busy(1));
+    drop(second);
+    assert!(open().await.is_ok());
+}

@@ -22,7 +22,8 @@ impl ElasticStore {
             headers: parts.headers,
             payload: Payload::Streamed(body),
         };
-        match self.shared.nodes.send(request, self.patience).await {
+        let patience = **self.patience.load();
+        match self.shared.nodes.send(request, patience).await {
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                 // Passed on, it would say that the caller's own token is no good.
                 tracing::warn!("the cluster does not accept the credential of this node (401)");
@@ -38,7 +39,7 @@ impl ElasticStore {
                     response.headers_mut().remove(name);
                 }
                 *response.version_mut() = http::Version::default();
-                response.map(|body| going_on(body, self.patience))
+                response.map(|body| going_on(body, patience))
             }
             Err(error) => {
                 tracing::warn!(%error, "the cluster does not answer");

@@ -15,7 +15,7 @@ mod nodes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use axum::body::Body;
 use tokio::sync::{Notify, watch};
@@ -29,6 +29,7 @@ use super::{Store, StoreError};
 use crate::buffer::Batch;
 use crate::buffer::dead_letters::DeadLetters;
 use crate::config::Cluster;
+use crate::settings::Search;
 
 /// How often the template is looked for. A cluster that comes back empty
 /// within this time and without a failed request is not noticed.
@@ -46,7 +47,7 @@ const MOST_SAID: usize = 16;
 pub struct ElasticStore {
     shared: Arc<Shared>,
     /// How long a client's request waits for a sign of life of the cluster.
-    patience: Duration,
+    patience: ArcSwap<Duration>,
     flights: Arc<Flights>,
     stop: CancellationToken,
     _ends_with_it: DropGuard,
@@ -89,7 +90,7 @@ impl ElasticStore {
         tokio::spawn(stopped.run_until_cancelled_owned(async move { keeper.keep().await }));
         Ok(Self {
             shared,
-            patience,
+            patience: ArcSwap::from_pointee(patience),
             flights: Flights::new(),
             _ends_with_it: stop.clone().drop_guard(),
             stop,
@@ -218,6 +219,10 @@ impl Store for ElasticStore {
 
     fn durable(&self, partition: u32) -> watch::Receiver<u64> {
         self.flights.durable(partition)
+    }
+
+    fn set_search(&self, limits: &Search) {
+        self.patience.store(Arc::new(limits.timeout));
     }
 
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {

@@ -344,3 +344,17 @@ async fn what_cannot_be_a_store_is_said_in_one_line() {
     let found = ElasticStore::reach(&cluster(vec![well.url.clone()], None)).await;
     assert_eq!(found.unwrap(), "Elasticsearch 8.19.0");
 }
+
+#[tokio::test]
+async fn how_long_a_client_waits_for_the_cluster_may_change() {
+    let silent = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let silent = silent.await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let (_folder, store) = store(&cluster(vec![url], None), LONG);
+    let mut limits = Search::from(&crate::config::Config::default().search);
+    limits.timeout = Duration::from_millis(50);
+    store.set_search(&limits);
+    let request = http::Request::post("/_search").body(Body::empty()).unwrap();
+    let answered = tokio::time::timeout(LONG / 2, store.call(request)).await;
+    assert_eq!(answered.unwrap().status().as_u16(), 504);
+}

@@ -21,6 +21,7 @@ mod log;
 mod open;
 pub mod partition;
 mod patterns;
+mod places;
 pub mod schema;
 pub mod search;
 mod sight;
@@ -38,6 +39,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::body::Body;
 use tokio::sync::{Semaphore, watch};
@@ -45,6 +47,7 @@ use tokio::sync::{Semaphore, watch};
 use self::catalog::Catalog;
 pub use self::catalog::CatalogError;
 use self::cursors::Cursors;
+use self::places::Places;
 use self::search::Limits;
 pub use self::snapshot::Stored;
 use self::templates::Templates;
@@ -52,6 +55,7 @@ use self::writer::{Writer, WriterSettings};
 use super::{Store, StoreError};
 use crate::buffer::Batch;
 use crate::buffer::dead_letters::DeadLetters;
+use crate::settings::Search;
 use crate::snapshot::Snapshot;
 
 /// Searches that wait for a thread; more are refused with 429.
@@ -73,10 +77,43 @@ pub struct Settings {
     pub max_body_bytes: u64,
     /// Searches that run at once; [`QUEUED_SEARCHES`] more wait.
     pub max_concurrent_searches: usize,
-    /// What bounds each search.
-    pub search_limits: Limits,
-    /// Longest run of one search.
-    pub search_timeout: Duration,
+    /// What bounds each search at first.
+    pub search: Bounds,
+}
+
+/// What bounds each search.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How much it may take.
+    pub limits: Limits,
+    /// Longest that it may run.
+    pub timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl From<&Search> for Bounds {
+    fn from(limits: &Search) -> Self {
+        Self {
+            limits: Limits {
+                window: limits.max_window,
+                buckets: number(limits.max_buckets),
+                aggregation_bytes: number(limits.max_memory),
+            },
+            timeout: limits.timeout,
+        }
+    }
+}
+
+fn number(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl Default for Settings {
@@ -88,8 +125,7 @@ impl Default for Settings {
             commit_interval: Duration::from_secs(1),
             max_body_bytes: 100 * 1024 * 1024,
             max_concurrent_searches: 4,
-            search_limits: Limits::default(),
-            search_timeout: Duration::from_secs(30),
+            search: Bounds::default(),
         }
     }
 }
@@ -102,7 +138,8 @@ pub struct EmbeddedStore {
     catalog: Arc<Catalog>,
     templates: Arc<Templates>,
     writer: Writer,
-    searches: Arc<Semaphore>,
+    searches: Places,
+    bounds: ArcSwap<Bounds>,
     queued_searches: Arc<Semaphore>,
     cursors: Cursors,
 }
@@ -133,7 +170,8 @@ impl EmbeddedStore {
                 CatalogError::Io { path, error }
             })?;
         Ok(Self {
-            searches: Arc::new(Semaphore::new(settings.max_concurrent_searches.max(1))),
+            searches: Places::new(settings.max_concurrent_searches),
+            bounds: ArcSwap::from_pointee(settings.search),
             queued_searches: Arc::new(Semaphore::new(QUEUED_SEARCHES)),
             cursors: Cursors::default(),
             settings,
@@ -158,6 +196,15 @@ impl Store for EmbeddedStore {
     fn snapshot(&self, into: &mut Snapshot, prefix: &str) -> std::io::Result<bool> {
         self.hold(into, prefix)?;
         Ok(true)
+    }
+
+    fn set_search(&self, limits: &Search) {
+        self.bounds.store(Arc::new(limits.into()));
+        self.searches.set(number(limits.max_concurrent));
+    }
+
+    fn bounds_searches(&self) -> bool {
+        true
     }
 
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {

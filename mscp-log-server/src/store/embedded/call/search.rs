@@ -7,11 +7,11 @@ use http::StatusCode;
 use mscp_log_core::query::ast::{Search, TrackTotalHits};
 use mscp_log_core::query::{Msearch, QueryError};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::EmbeddedStore;
 use super::super::catalog::Catalog;
 use super::super::indices::{Expression, Options};
+use super::super::places::Place;
 use super::super::search::{EsError, SearchContext, answer};
 use super::index::blocking;
 use super::{Call, Fault, Reply};
@@ -230,17 +230,18 @@ impl EmbeddedStore {
     }
 
     pub(super) fn run(&self, call: &Call, count_only: bool) -> Result<SearchContext, Fault> {
+        let bounds = **self.bounds.load();
         Ok(SearchContext {
             now_ms: clock::now_us().div_euclid(1_000),
-            deadline: Some(Instant::now() + self.settings.search_timeout),
-            limits: self.settings.search_limits,
+            deadline: Some(Instant::now() + bounds.timeout),
+            limits: bounds.limits,
             count_only,
             typed_keys: call.flag("typed_keys")?.unwrap_or(false),
         })
     }
 
     /// Wait for a thread; refuse where too many wait already.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    pub(super) async fn turn(&self) -> Result<Place, Fault> {
         let rejected = || {
             Fault::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -250,8 +251,7 @@ impl EmbeddedStore {
         };
         let queue = Arc::clone(&self.queued_searches);
         let _queued = queue.try_acquire_owned().map_err(|_| rejected())?;
-        let searches = Arc::clone(&self.searches);
-        searches.acquire_owned().await.map_err(|_| rejected())
+        self.searches.take().await.map_err(|_| rejected())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The REST API, called as the passthrough calls it.
 
 use axum::body::Body;
+use futures::FutureExt as _;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -476,4 +477,20 @@ async fn an_older_version_answers_in_its_older_form() {
         .await
         .json();
     assert_eq!(refused["error"]["type"], "mapper_parsing_exception");
+}
+
+#[tokio::test]
+async fn as_many_searches_run_at_once_as_was_said_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut limits = Search::from(&crate::config::Config::default().search);
+    limits.max_concurrent = 1;
+    store.set_search(&limits);
+    let held = store.searches.take().await.unwrap();
+    let mut second = Box::pin(get(&store, "/_search"));
+    assert!(second.as_mut().now_or_never().is_none(), "it waits");
+    limits.max_concurrent = 2;
+    store.set_search(&limits);
+    assert_eq!(second.await.status, StatusCode::OK);
+    drop(held);
 }
