@@ -87,6 +87,7 @@ pub struct Administration {
     region: String,
     identity: Arc<Identity>,
     live: Arc<Live>,
+    fixed: Elsewhere,
 }
 
 impl std::fmt::Debug for Administration {
@@ -98,13 +99,15 @@ impl std::fmt::Debug for Administration {
 }
 
 impl Administration {
-    /// Of `region`; `live` hears of changes at once.
+    /// Of `region`; `live` hears of changes at once. `fixed` is what is as it is
+    /// because it is one process.
     #[must_use]
-    pub fn new(region: &str, identity: Arc<Identity>, live: Arc<Live>) -> Self {
+    pub fn new(region: &str, identity: Arc<Identity>, live: Arc<Live>, fixed: Elsewhere) -> Self {
         Self {
             region: region.to_owned(),
             identity,
             live,
+            fixed,
         }
     }
 
@@ -136,6 +139,7 @@ impl Administration {
                 kept: kept.revision,
                 elsewhere: Elsewhere::new(),
             },
+            fixed: self.fixed.clone(),
         };
         Ok((current, kept))
     }

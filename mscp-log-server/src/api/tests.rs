@@ -9,7 +9,7 @@ use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::config::Config;
 use crate::ingest::push::Push;
 use crate::ingest::testing::{Memory, push_with};
-use crate::settings::Settings;
+use crate::settings::{Elsewhere, Settings};
 
 /// What lies behind the door, without regions, but with the dead letters of one
 /// that is called `x`.
@@ -50,7 +50,8 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
 /// It has settings of the region `x`.
 pub(in crate::api) fn rooms_of(app: Arc<App>, door: &Door) -> Rooms {
     let live = Arc::new(Live::new(Settings::configured(&Config::default())));
-    let administration = Administration::new("x", Arc::clone(door.identity()), live);
+    let administration =
+        Administration::new("x", Arc::clone(door.identity()), live, Elsewhere::new());
     let collect = Collect::open(&Config::default(), Arc::new(Memory::default()));
     Rooms {
         api: Some(app),

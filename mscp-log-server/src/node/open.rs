@@ -30,7 +30,7 @@ use crate::ingest::push::Push;
 use crate::pipeline::Cleaner;
 use crate::query::{Region, Sealing};
 use crate::rotate::Rotation;
-use crate::settings::{self, Settings};
+use crate::settings::{self, Elsewhere, Settings};
 use crate::store::Store;
 use crate::store::elastic::ElasticStore;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -222,10 +222,18 @@ pub(super) fn administrations(
     identity: &Arc<Identity>,
     live: &Arc<Live>,
 ) -> Arc<Administrations> {
-    let regions = config.regions.keys().map(|region| {
+    let regions = config.regions.iter().map(|(name, region)| {
         let (identity, live) = (Arc::clone(identity), Arc::clone(live));
-        let of = Administration::new(region, identity, live);
-        (region.clone(), Arc::new(of))
+        let mut fixed = Elsewhere::new();
+        if config.buffer.kind == BufferKind::Disk {
+            fixed.extend([("parser".to_owned(), 1), ("shipper".to_owned(), 1)]);
+        }
+        if region.store == StoreKind::Embedded {
+            let nodes = [("master", 1), ("data", 1), ("client", 0)];
+            fixed.extend(nodes.map(|(part, nodes)| (part.to_owned(), nodes)));
+        }
+        let of = Administration::new(name, identity, live, fixed);
+        (name.clone(), Arc::new(of))
     });
     Arc::new(regions.collect())
 }

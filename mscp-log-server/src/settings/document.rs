@@ -186,6 +186,9 @@ pub struct Current {
     pub settings: Settings,
     /// The revision, with what is elsewhere.
     pub revision: Revision,
+    /// What is as it is because parts of the system are one process, by the
+    /// same short names.
+    pub fixed: Elsewhere,
 }
 
 impl Current {
@@ -198,7 +201,8 @@ impl Current {
             put(&mut document, setting.pointer, setting.get(&self.settings));
         }
         for (pointer, name) in ELSEWHERE {
-            let value = self.revision.elsewhere.get(*name).copied();
+            let value = self.revision.elsewhere.get(*name);
+            let value = value.or_else(|| self.fixed.get(*name)).copied();
             put(&mut document, pointer, value.into());
         }
         document
@@ -314,6 +318,14 @@ impl Reading<'_> {
     }
 
     fn elsewhere(&mut self, path: &'static str, name: &str, value: &Value) {
+        if let Some(fixed) = self.now.fixed.get(name) {
+            if value.as_u64() != Some(*fixed) {
+                let reason =
+                    format!("expected {fixed}, because it is part of one process, found {value}");
+                self.wrong(path, reason);
+            }
+            return;
+        }
         let now = self.now.revision.elsewhere.get(name).copied();
         let base = self.edit.base.as_ref();
         let was = base.and_then(|base| base.elsewhere.get(name).copied());
@@ -381,7 +393,20 @@ mod tests {
                 kept: 7,
                 elsewhere: elsewhere.collect(),
             },
+            fixed: Elsewhere::new(),
         }
+    }
+
+    #[test]
+    fn what_is_one_process_is_shown_and_stays() {
+        let mut now = now(&[]);
+        now.fixed.insert("parser".to_owned(), 1);
+        let mut document = now.document();
+        assert_eq!(document["parser"]["status"]["scheduled"], 1);
+        assert!(read(&document, &now).unwrap().elsewhere.is_empty());
+        document["parser"]["status"]["scheduled"] = json!(2);
+        let wrong = read(&document, &now).unwrap_err();
+        assert!(wrong[0].reason.contains("one process"), "{wrong:?}");
     }
 
     #[test]
