@@ -25,6 +25,35 @@ use crate::snapshot::Snapshot;
 #[error("the store does not take records: {0}")]
 pub struct StoreError(pub String);
 
+/// Into how many parts indices are cut, and how often each is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Primary shards of a new index.
+    pub number_of_shards: u64,
+    /// Copies of each shard beside the primary one.
+    pub number_of_replicas: u64,
+}
+
+/// What is said of a [`Spread`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spreading {
+    /// Primary shards of new indices; those that there are keep theirs.
+    pub shards: Option<u64>,
+    /// Replicas of all indices.
+    pub replicas: Option<u64>,
+}
+
+/// Why a [`Spread`] was not read, or not changed: then nothing was.
+#[derive(Debug, thiserror::Error)]
+pub enum SpreadError {
+    /// The store cannot do it, or it would put what it has at risk.
+    #[error("{0}")]
+    Refused(String),
+    /// It cannot be asked now.
+    #[error("{0}")]
+    Away(String),
+}
+
 /// A place that keeps records and answers the Elasticsearch API.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -59,6 +88,28 @@ pub trait Store: Send + Sync + 'static {
     /// and not by a cluster's own.
     fn bounds_searches(&self) -> bool {
         false
+    }
+
+    /// How new indices are spread; `None` for a store of one machine, which
+    /// has each record once.
+    ///
+    /// # Errors
+    /// When it cannot be asked now.
+    async fn spread(&self) -> Result<Option<Spread>, SpreadError> {
+        Ok(None)
+    }
+
+    /// Change what is said in `wanted`, and return what holds then.
+    ///
+    /// # Errors
+    /// Why it is not changed.
+    async fn set_spread(&self, wanted: Spreading) -> Result<Option<Spread>, SpreadError> {
+        match wanted == Spreading::default() {
+            true => Ok(None),
+            false => Err(SpreadError::Refused(
+                "the embedded store has one shard for each day, and each record once".to_owned(),
+            )),
+        }
     }
 
     /// Answer one request of the Elasticsearch REST API. The path is relative

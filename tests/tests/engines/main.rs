@@ -12,6 +12,7 @@ mod kafka;
 mod restriction;
 mod rotation;
 mod shipping;
+mod spread;
 mod system;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("shipping", shipping::trials),
     // Indices of the others go.
     ("rotation", rotation::trials),
+    // The template is gone afterwards.
+    ("spread", spread::trials),
 ];
 
 fn main() -> ExitCode {

@@ -10,6 +10,8 @@ use mscp_log_core::template::{self, Version};
 use serde_json::{Value, json};
 
 use super::nodes::{NodeError, Nodes, Outgoing};
+use super::spread;
+use crate::store::Spreading;
 
 /// Longest that the cluster may take for a question of ours.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -174,13 +176,20 @@ fn engine(node: &str, number: &str, is_opensearch: bool) -> Result<Engine, Engin
     Ok(Engine { version, number })
 }
 
-/// Put the index template, in place of the one of an earlier version.
-pub(super) async fn put_template(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
-    let body = template::index_template(engine.version);
+/// Put the index template, in place of the one of an earlier version, with
+/// the `numbers` that are known.
+pub(super) async fn put_template(
+    nodes: &Nodes,
+    engine: &Engine,
+    numbers: Spreading,
+) -> Result<(), EngineError> {
+    let mut body = template::index_template(engine.version);
+    spread::put_into(engine, &mut body, numbers);
     let mut answer = put(nodes, engine, &body).await?;
     if answer.status == StatusCode::BAD_REQUEST && unknown_type(&answer.json()) {
         // Engines without a flattened type keep annotations unindexed.
-        let body = template::without_flattened(engine.version);
+        let mut body = template::without_flattened(engine.version);
+        spread::put_into(engine, &mut body, numbers);
         answer = put(nodes, engine, &body).await?;
     }
     if answer.status.is_success() {
@@ -243,7 +252,7 @@ async fn may_ship(nodes: &Nodes, engine: &Engine) -> Result<(), EngineError> {
     })
 }
 
-async fn ask(nodes: &Nodes, request: Outgoing) -> Result<Answer, NodeError> {
+pub(super) async fn ask(nodes: &Nodes, request: Outgoing) -> Result<Answer, NodeError> {
     ask_within(nodes, request, PATIENCE, MAX_ANSWER).await
 }
 

@@ -11,6 +11,7 @@ mod fault;
 mod flights;
 mod judge;
 mod nodes;
+mod spread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,14 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use axum::body::Body;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::cargo::Cargo;
 use self::engine::{Engine, EngineError};
 use self::flights::Flights;
 use self::nodes::{NodeError, Nodes};
-use super::{Store, StoreError};
+use super::{Spread, SpreadError, Spreading, Store, StoreError};
 use crate::buffer::Batch;
 use crate::buffer::dead_letters::DeadLetters;
 use crate::config::Cluster;
@@ -63,6 +64,9 @@ struct Shared {
     /// Wakes the task that looks.
     doubted: Notify,
     letters: Arc<DeadLetters>,
+    /// The numbers that the template had last: an administrator may have set
+    /// them. Locked while it is put.
+    numbers: Mutex<Spreading>,
 }
 
 impl ElasticStore {
@@ -84,6 +88,7 @@ impl ElasticStore {
             trouble: ArcSwapOption::from_pointee("it was not reached yet".to_owned()),
             doubted: Notify::new(),
             letters,
+            numbers: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let (keeper, stopped) = (Arc::clone(&shared), stop.clone());
@@ -178,6 +183,12 @@ impl Shared {
         reason
     }
 
+    /// What the cluster runs, while it can be used.
+    fn ready(&self) -> Result<Arc<Engine>, SpreadError> {
+        let engine = self.engine.load_full();
+        engine.ok_or_else(|| SpreadError::Away(self.reason()))
+    }
+
     /// Why nothing can be shipped now.
     fn reason(&self) -> String {
         let trouble = self.trouble.load_full();
@@ -195,7 +206,12 @@ impl Shared {
             tracing::warn!("the index template is gone from the cluster");
         }
         let engine = engine::find(&self.nodes).await?;
-        engine::put_template(&self.nodes, &engine).await?;
+        let mut numbers = self.numbers.lock().await;
+        if let Some(there) = spread::in_template(&self.nodes, &engine).await? {
+            *numbers = there;
+        }
+        engine::put_template(&self.nodes, &engine, *numbers).await?;
+        drop(numbers);
         self.engine.store(Some(Arc::new(engine)));
         Ok(())
     }
@@ -223,6 +239,22 @@ impl Store for ElasticStore {
 
     fn set_search(&self, limits: &Search) {
         self.patience.store(Arc::new(limits.timeout));
+    }
+
+    async fn spread(&self) -> Result<Option<Spread>, SpreadError> {
+        let engine = self.shared.ready()?;
+        let spread = spread::present(&self.shared.nodes, &engine).await?;
+        Ok(Some(spread))
+    }
+
+    async fn set_spread(&self, wanted: Spreading) -> Result<Option<Spread>, SpreadError> {
+        let engine = self.shared.ready()?;
+        // One after another, and not while the template is put again.
+        let mut numbers = self.shared.numbers.lock().await;
+        let spread = spread::change(&self.shared.nodes, &engine, wanted).await?;
+        numbers.shards = wanted.shards.or(numbers.shards);
+        numbers.replicas = wanted.replicas.or(numbers.replicas);
+        Ok(Some(spread))
     }
 
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {

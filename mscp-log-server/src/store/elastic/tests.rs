@@ -358,3 +358,109 @@ async fn how_long_a_client_waits_for_the_cluster_may_change() {
     let answered = tokio::time::timeout(LONG / 2, store.call(request)).await;
     assert_eq!(answered.unwrap().status().as_u16(), 504);
 }
+
+/// An Elasticsearch 8 of two data nodes, where an administrator has set
+/// replicas, and an index must not be changed.
+fn two_nodes(got: &Got) -> (StatusCode, Value) {
+    let settings = json!({"index": {"number_of_shards": "1", "number_of_replicas": "3"}});
+    let template = json!({"index_patterns": ["logstash-*"], "template": {"settings": settings}});
+    let simulated = json!({"index": {"number_of_shards": "1", "number_of_replicas": "1"}});
+    match (got.method.as_str(), got.target.as_str()) {
+        ("GET", "/_index_template/mscp-log") => (
+            StatusCode::OK,
+            json!({"index_templates": [{"name": "mscp-log", "index_template": template}]}),
+        ),
+        ("POST", target) if target.contains("_simulate_index") => {
+            (StatusCode::OK, json!({"template": {"settings": simulated}}))
+        }
+        ("GET", "/_cluster/health") => (
+            StatusCode::OK,
+            json!({"status": "red", "number_of_data_nodes": 2}),
+        ),
+        ("PUT", target) if target.contains("/_settings") => {
+            let error = json!({"type": "cluster_block_exception", "reason": "index [a] blocked"});
+            (
+                StatusCode::FORBIDDEN,
+                json!({"error": error, "status": 403}),
+            )
+        }
+        _ => version_8(got),
+    }
+}
+
+async fn ready(store: &ElasticStore) {
+    while store.shared.engine.load().is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The numbers of replicas that were put into the template, in their order.
+fn replicas_put(server: &Server) -> Vec<Value> {
+    let got = server.got.lock().unwrap();
+    let puts = got
+        .iter()
+        .filter(|got| got.method == http::Method::PUT && got.target == "/_index_template/mscp-log");
+    let body = |got: &Got| serde_json::from_slice::<Value>(&got.body).unwrap();
+    puts.map(|got| body(got)["template"]["settings"]["index"]["number_of_replicas"].clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_an_administrator_has_set_in_the_template_is_put_with_it_again() {
+    let server = Server::start(two_nodes).await;
+    let (_folder, store) = store(&cluster(vec![server.url.clone()], None), LONG);
+    ready(&store).await;
+    assert_eq!(replicas_put(&server), [json!(3)]);
+}
+
+#[tokio::test]
+async fn a_number_that_the_cluster_cannot_hold_is_refused_and_nothing_is_changed() {
+    let server = Server::start(two_nodes).await;
+    let (_folder, store) = store(&cluster(vec![server.url.clone()], None), LONG);
+    let of = |shards, replicas| Spreading { shards, replicas };
+    let away = store.set_spread(of(None, Some(1))).await;
+    assert!(matches!(away, Err(SpreadError::Away(_))), "{away:?}");
+    ready(&store).await;
+    server.got.lock().unwrap().clear();
+    for (wanted, reason) in [
+        (
+            of(None, Some(2)),
+            "2 replicas need 3 data nodes, and the cluster has 2",
+        ),
+        (of(None, Some(0)), "the cluster is red"),
+        (of(Some(0), None), "from 1 to 1024, found 0"),
+        (of(Some(1_025), Some(1)), "from 1 to 1024, found 1025"),
+    ] {
+        match store.set_spread(wanted).await {
+            Err(SpreadError::Refused(said)) => assert!(said.contains(reason), "{said}"),
+            other => panic!("{wanted:?}: {other:?}"),
+        }
+    }
+    let changes = |got: &Got| got.method == http::Method::PUT;
+    assert!(!server.got.lock().unwrap().iter().any(changes));
+}
+
+#[tokio::test]
+async fn what_the_cluster_refuses_in_the_middle_is_taken_back() {
+    let server = Server::start(two_nodes).await;
+    let (_folder, store) = store(&cluster(vec![server.url.clone()], None), LONG);
+    ready(&store).await;
+    server.got.lock().unwrap().clear();
+    let wanted = Spreading {
+        shards: None,
+        replicas: Some(1),
+    };
+    let refused = store.set_spread(wanted).await.unwrap_err().to_string();
+    assert!(refused.contains("index [a] blocked"), "{refused}");
+    assert_eq!(replicas_put(&server), [json!(1), json!("3")]);
+
+    // Templates that come before ours say one shard.
+    server.got.lock().unwrap().clear();
+    let wanted = Spreading {
+        shards: Some(2),
+        replicas: None,
+    };
+    let refused = store.set_spread(wanted).await.unwrap_err().to_string();
+    assert!(refused.contains("another index template"), "{refused}");
+    assert_eq!(replicas_put(&server).len(), 2);
+}
