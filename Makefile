@@ -9,9 +9,9 @@ SHELL := /bin/bash
 # What the native parts of dependencies (SQLite, zstd, ring) are built with.
 PACKAGES := gcc libc6-dev make
 # What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
-test test-deploy test-engines system-test check deny bench-scale: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
+test test-deploy test-kubernetes test-engines system-test check deny bench-scale: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver test-kubernetes etcd deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -128,12 +128,19 @@ test-deploy: setup deploy-tools ## render every overlay of reference-deploy; sch
 	$(CARGO) build --workspace --locked --bins
 	$(DEPLOY)/python/bin/python tests/deploy/check.py --program target/debug/mscp-log
 
-test-deploy-apiserver: deploy-tools ## have a real kube-apiserver judge every overlay (builds it once, some minutes)
+test-deploy-apiserver: deploy-tools etcd ## have a real kube-apiserver judge every overlay (builds it once, some minutes)
+	PYTHON=$(CURDIR)/$(DEPLOY)/python/bin/python tests/deploy/apiserver.sh target/apiserver
+
+test-kubernetes: setup deploy-tools etcd ## what the server asks and changes on Kubernetes, on a real kube-apiserver
+	$(CARGO) build --workspace --locked --bins --tests
+	PYTHON=$(CURDIR)/$(DEPLOY)/python/bin/python tests/deploy/apiserver.sh target/apiserver \
+		$(CARGO) test --workspace --locked --test kubernetes
+
+etcd:
 	@if ! command -v etcd >/dev/null; then \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq etcd-server; \
 		else echo "missing; run: sudo apt-get install -y etcd-server" >&2; exit 1; fi; \
 	fi
-	PYTHON=$(CURDIR)/$(DEPLOY)/python/bin/python tests/deploy/apiserver.sh target/apiserver
 
 # The core has no I/O, so it also runs in a browser.
 wasm: setup

@@ -2,7 +2,10 @@
 # Build kube-apiserver, start it with an etcd, and have it judge every overlay:
 #   kubectl apply --dry-run=server
 # Nothing is run in it: there is no scheduler and no kubelet.
-#   apiserver.sh FOLDER      what is built is kept below FOLDER, and built once (some minutes)
+#   apiserver.sh FOLDER              what is built is kept below FOLDER, and built once (some minutes)
+#   apiserver.sh FOLDER COMMAND..    in place of judging, run this beside the server; what it has of it is in
+#                                    the folder $MSCP_LOG_APISERVER: url, kubeconfig, certificates, server.pid,
+#                                    and what the overlays render to. A server that is killed comes back.
 # Needs go (1.23 or newer), kubectl, etcd (Debian: etcd-server), openssl and python3.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -59,15 +62,35 @@ pids+=($!)
 openssl genrsa -out "$scratch/accounts.key" 2048 2>/dev/null
 token=$(openssl rand -hex 16)
 echo "$token,admin,admin,system:masters" >"$scratch/tokens.csv"
-"$server" --etcd-servers="http://127.0.0.1:$client" --bind-address=127.0.0.1 --secure-port="$secure" \
-  --cert-dir="$scratch/certificates" --service-account-issuer=https://kubernetes.default.svc \
-  --service-account-key-file="$scratch/accounts.key" --service-account-signing-key-file="$scratch/accounts.key" \
-  --token-auth-file="$scratch/tokens.csv" --authorization-mode=RBAC --service-cluster-ip-range=10.0.0.0/24 \
-  --allow-privileged=true --endpoint-reconciler-type=none --disable-admission-plugins=ServiceAccount >"$scratch/server.log" 2>&1 &
+serve() {
+  local pid=
+  trap '[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null; exit 0' TERM
+  while :; do
+    "$server" --etcd-servers="http://127.0.0.1:$client" --bind-address=127.0.0.1 --secure-port="$secure" \
+      --cert-dir="$scratch/certificates" --service-account-issuer=https://kubernetes.default.svc \
+      --service-account-key-file="$scratch/accounts.key" --service-account-signing-key-file="$scratch/accounts.key" \
+      --token-auth-file="$scratch/tokens.csv" --authorization-mode=RBAC --service-cluster-ip-range=10.0.0.0/24 \
+      --allow-privileged=true --endpoint-reconciler-type=none --disable-admission-plugins=ServiceAccount >>"$scratch/server.log" 2>&1 &
+    pid=$!
+    echo $pid >"$scratch/server.pid"
+    wait $pid || true
+    sleep 1
+  done
+}
+serve &
 pids+=($!)
+echo "https://127.0.0.1:$secure" >"$scratch/url"
+cat >"$scratch/kubeconfig" <<END
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:$secure", insecure-skip-tls-verify: true}}]
+users: [{name: u, user: {token: $token}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+END
 
 kube() {
-  kubectl --server "https://127.0.0.1:$secure" --insecure-skip-tls-verify --token "$token" --kubeconfig /dev/null "$@"
+  kubectl --kubeconfig "$scratch/kubeconfig" "$@"
 }
 for _ in $(seq 120); do
   kube get --raw /readyz >/dev/null 2>&1 && break
@@ -83,6 +106,11 @@ kube wait --for=condition=Established crd/servicemonitors.monitoring.coreos.com 
 
 python=${PYTHON:-python3}
 "$python" "$here/check.py" --render "$scratch/rendered"
+shift
+if [ $# -gt 0 ]; then
+  MSCP_LOG_APISERVER=$scratch "$@"
+  exit
+fi
 failed=0
 for file in "$scratch"/rendered/*.yaml; do
   if kube apply --dry-run=server -f "$file" >"$scratch/answer" 2>&1 && ! grep -i '^warning' "$scratch/answer"; then

@@ -30,7 +30,7 @@ OVERLAYS = ("single", "platform", "external")
 # Each component once, in a combination that makes sense.
 VARIANTS = {
     "single with monitoring, dashboard, beats": ("single", ["monitoring", "dashboard", "beats"]),
-    "platform with journal, docker, beats": ("platform", ["journal", "docker", "beats"]),
+    "platform with journal, docker, guard, beats": ("platform", ["journal", "docker", "guard", "beats"]),
     "external with monitoring, dashboard": ("external", ["monitoring", "dashboard"]),
 }
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nmade up\n-----END CERTIFICATE-----\n"
@@ -145,6 +145,8 @@ def lay_out(bundle, owner, container, folder):
             found = next((d for d in bundle.of("Secret") if d["metadata"]["name"] == name), None)
             files = ({k: base64.b64decode(v) for k, v in found["data"].items()} if found
                      else {key: b"made by hand" for key in by_hand.get(name, ())})
+            items = volume["secret"].get("items")
+            files = {i["path"]: files[i["key"]] for i in items if i["key"] in files} if items else files
         else:
             place.mkdir(parents=True, exist_ok=True)
             continue
@@ -234,7 +236,7 @@ COMPOSE_BREAKS = [
     ("profiles: [platform]\n    restart", "profiles: [single]\n    restart"),
 ]
 DOCKERFILE_BREAKS = [
-    ("USER 65532:0\n\n", "USER 0\n\n"), ("debian:12.12-slim", "debian:stable-slim"), ("kafka,postgres", "kafka"),
+    ("USER 65532:0\n\n", "USER 0\n\n"), ("debian:12.12-slim", "debian:stable-slim"), ("kafka,kubernetes,postgres", "kafka,postgres"),
     ("AS mscp-log", "AS other"),
 ]
 
@@ -294,8 +296,8 @@ def image_faults(text):
     for name in ("agent", "mscp-log"):
         if stages.get(name, [None])[-1] != ["USER", "65532:0"]:
             faults.append(f"Dockerfile: {name} runs as root")
-    if not any("kafka,postgres" in words for words in stages["build"]):
-        faults.append("Dockerfile: built without kafka or postgres")
+    if not any("kafka,kubernetes,postgres" in words for words in stages["build"]):
+        faults.append("Dockerfile: built without kafka, kubernetes or postgres")
     if list(stages)[-1] != "mscp-log":
         faults.append("Dockerfile: the last stage is not mscp-log")
     return faults

@@ -19,6 +19,29 @@ WRITABLE_ROOT = {"kafka/kafka"} | {f"elasticsearch-{r}/elasticsearch" for r in (
 WRITABLE_HOST_PATHS = {"/var/lib/mscp-log-agent"}
 API_VERSIONS = {
     "v1", "apps/v1", "policy/v1", "autoscaling/v2", "networking.k8s.io/v1", "monitoring.coreos.com/v1",
+    "rbac.authorization.k8s.io/v1", "admissionregistration.k8s.io/v1",
+}
+# Whose pods have a token of the Kubernetes API, and what of it they may be allowed.
+WITH_TOKEN = {"mscp-log-api"}
+RIGHTS = {
+    ("apps", "deployments"): {"get"},
+    ("apps", "statefulsets"): {"get"},
+    ("apps", "daemonsets"): {"get", "patch"},
+    ("apps", "deployments/scale"): {"patch"},
+    ("apps", "statefulsets/scale"): {"patch"},
+    ("autoscaling", "horizontalpodautoscalers"): {"list", "patch"},
+    ("", "pods"): {"list"},
+}
+# Fields of a pod's spec that say what runs, as whom, or with what of its machine.
+SHAPES_A_POD = {
+    "containers", "initContainers", "ephemeralContainers", "volumes", "securityContext", "serviceAccountName",
+    "automountServiceAccountToken", "imagePullSecrets", "runtimeClassName", "hostNetwork", "hostPID", "hostIPC", "hostUsers",
+    "shareProcessNamespace", "hostAliases", "dnsPolicy", "dnsConfig", "tolerations", "affinity", "nodeName",
+    "schedulerName", "priorityClassName",
+}
+KIND_OF = {
+    "deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
 }
 
 
@@ -217,14 +240,17 @@ def every_container_is_probed_and_ours_as_documented(bundle):
     change(["enableServiceLinks"], None, lambda b: pod(workload(b))),
     change(["serviceAccountName"], "default", lambda b: pod(workload(b))),
     change(["automountServiceAccountToken"], None, of_kind("ServiceAccount")),
+    change(["serviceAccountName"], "mscp-log-api", lambda b: pod(b.one("Deployment", "mscp-log-parser"))),
 )
-def pods_have_accounts_without_tokens_and_no_service_links(bundle):
+def only_pods_that_ask_kubernetes_have_a_token_and_none_has_service_links(bundle):
     accounts = {name_of(a): a.get("automountServiceAccountToken") for a in bundle.of("ServiceAccount")}
     faults = [f"{name}: its token is mounted" for name, mounted in accounts.items() if mounted is not False]
     for owner in bundle.workloads():
         spec = pod(owner)
-        if spec.get("automountServiceAccountToken") is not False:
+        if spec.get("automountServiceAccountToken") is not (name_of(owner) in WITH_TOKEN):
             faults.append(f"{name_of(owner)}: automountServiceAccountToken")
+        if (spec.get("serviceAccountName") in WITH_TOKEN) is not (name_of(owner) in WITH_TOKEN):
+            faults.append(f"{name_of(owner)}: the account of others")
         if spec.get("enableServiceLinks") is not False:
             faults.append(f"{name_of(owner)}: enableServiceLinks")
         if spec.get("serviceAccountName") not in accounts:
@@ -232,9 +258,72 @@ def pods_have_accounts_without_tokens_and_no_service_links(bundle):
     return faults
 
 
-@policy(lambda b: b.documents.append({"apiVersion": "v1", "kind": "ClusterRoleBinding", "metadata": {"name": "x"}}))
-def nothing_has_rights_at_the_kubernetes_api(bundle):
-    return [f"{d['kind']} {name_of(d)}" for d in bundle.of("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")]
+def role(bundle):
+    return bundle.one("Role", "mscp-log-api")
+
+
+@policy(
+    lambda b: b.documents.append({"apiVersion": "v1", "kind": "ClusterRoleBinding", "metadata": {"name": "x"}}),
+    lambda b: role(b)["rules"].append({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}),
+    lambda b: role(b)["rules"].append({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}),
+    lambda b: role(b)["rules"][0]["verbs"].append("delete"),
+    lambda b: role(b)["rules"][1].pop("resourceNames"),
+    lambda b: role(b)["rules"][-1].update(resourceNames=["mscp-log-agent-4tg8h2mm9b"]),
+    lambda b: b.of("RoleBinding")[0]["subjects"][0].update(name="mscp-log"),
+    lambda b: b.of("RoleBinding")[0]["subjects"][0].update(namespace="default"),
+    lambda b: b.documents.remove(b.of("RoleBinding")[0]),
+    change(["roleRef", "name"], "cluster-admin", of_kind("RoleBinding")),
+)
+def only_the_role_api_asks_kubernetes_and_only_for_what_it_uses(bundle):
+    faults = [f"{d['kind']} {name_of(d)}" for d in bundle.of("ClusterRole", "ClusterRoleBinding")]
+    bound = []
+    for binding in bundle.of("RoleBinding"):
+        bound.append(binding["roleRef"]["name"])
+        if bundle.one("Role", bound[-1]) is None:
+            faults.append(f"{name_of(binding)}: binds what is not here")
+        for subject in binding["subjects"]:
+            whose = (subject["kind"], subject["name"], subject.get("namespace"))
+            if subject["name"] not in WITH_TOKEN or whose[::2] != ("ServiceAccount", "mscp-log"):
+                faults.append(f"{name_of(binding)}: binds {subject}")
+    for given in bundle.of("Role"):
+        if name_of(given) not in bound:
+            faults.append(f"{name_of(given)}: bound to nobody")
+        for rule in given["rules"]:
+            for group, resource in ((g, r) for g in rule["apiGroups"] for r in rule["resources"]):
+                place = f"{name_of(given)}: {resource}"
+                faults += [f"{place}: {verb}" for verb in set(rule["verbs"]) - RIGHTS.get((group, resource), set())]
+                names = rule.get("resourceNames", [])
+                if not names and rule["verbs"] != ["list"]:
+                    faults.append(f"{place}: all of them")
+                kind = KIND_OF.get(resource.partition("/")[0])
+                faults += [f"{place}: no {kind} {name}" for name in names
+                           if not any(d["metadata"]["name"] == name for d in bundle.of(kind))]
+    return faults
+
+
+def guard(bundle):
+    return bundle.one("ValidatingAdmissionPolicy", "mscp-log-api-switches-agents")
+
+
+@policy(
+    lambda b: guard(b)["spec"]["validations"][0].update(
+        expression=guard(b)["spec"]["validations"][0]["expression"].replace("variables.old.?hostPID", "variables.new.?hostPID")),
+    lambda b: guard(b)["spec"]["validations"][0].update(
+        expression=guard(b)["spec"]["validations"][0]["expression"].replace("volumes", "overhead")),
+    lambda b: guard(b)["spec"].update(failurePolicy="Ignore"),
+    lambda b: b.of("ValidatingAdmissionPolicyBinding")[0]["spec"].update(validationActions=["Warn"]),
+)
+def the_guard_compares_every_field_of_a_pod_but_the_node_selector(bundle):
+    faults = []
+    for given in bundle.of("ValidatingAdmissionPolicy"):
+        text = given["spec"]["validations"][0]["expression"]
+        compared = {new for new, old in re.findall(r"variables\.new\.\??(\w+) == variables\.old\.\??(\w+)", text) if new == old}
+        faults += [f"{name_of(given)}: does not compare {field}" for field in sorted(SHAPES_A_POD - compared)]
+        if given["spec"]["failurePolicy"] != "Fail":
+            faults.append(f"{name_of(given)}: lets pass what it cannot judge")
+    faults += [f"{name_of(d)}: does not deny" for d in bundle.of("ValidatingAdmissionPolicyBinding")
+               if d["spec"]["validationActions"] != ["Deny"]]
+    return faults
 
 
 def agent(bundle):
@@ -489,7 +578,7 @@ def secrets_of(bundle):
 def objects_are_of_current_kinds_and_in_one_namespace(bundle):
     faults = [f"{name_of(d)}: {d['apiVersion']}" for d in bundle.documents if d["apiVersion"] not in API_VERSIONS]
     faults += [f"{name_of(d)}: namespace" for d in bundle.documents
-               if d["kind"] not in ("Namespace",) and not d["kind"].startswith("Cluster")
+               if d["kind"] not in ("Namespace",) and not d["kind"].startswith(("Cluster", "ValidatingAdmissionPolicy"))
                and d["metadata"].get("namespace") != "mscp-log"]
     names = [(d["kind"], d["metadata"]["name"]) for d in bundle.documents]
     return faults + [f"{kind} {name} twice" for kind, name in set(names) if names.count((kind, name)) > 1]
@@ -584,7 +673,7 @@ def replicas_that_keep_data_do_not_share_a_machine(bundle):
 
 
 @policy(
-    lambda b: b.one("ConfigMap", "mscp-log-agent")["data"].update(
+    lambda b: b.one("ConfigMap", "mscp-log-agent-config")["data"].update(
         {"agent.toml": 'url = "http://mscp-log-nobody:8300"'}),
     lambda b: b.one("ConfigMap", "mscp-log")["data"].update({"mscp-log.toml": 'store = ["http://elasticsearch:9201"]'}),
     lambda b: b.documents.remove(b.one("Service", "mscp-log-parser")),

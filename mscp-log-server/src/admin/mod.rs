@@ -3,5 +3,7 @@
 
 pub mod change;
 pub mod instances;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod live;
 pub mod status;

@@ -6,6 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, output};
+#[cfg(feature = "kubernetes")]
+use crate::admin::kubernetes;
 #[cfg(feature = "kafka")]
 use crate::buffer::kafka::{self, KafkaBuffer};
 use crate::collect::lumberjack;
@@ -22,7 +24,7 @@ use crate::tls;
 Reads the file and every MSCP_LOG_ variable as `serve` does, and says everything that is wrong at
 once, each with its key. Then, unless --offline, it tries what the configuration names: the data
 folder, the address, certificates and keys, every node of a cluster that keeps records, the brokers
-and topics of a buffer in Kafka, the database server of accounts.
+and topics of a buffer in Kafka, the database server of accounts, the API server of Kubernetes.
 
   mscp-log check --config /etc/mscp-log.toml
   mscp-log check --offline")]
@@ -88,6 +90,9 @@ impl Check {
                         errors.extend(reach_clusters(&config).await);
                         errors.extend(reach_brokers(&config).await);
                         errors.extend(crate::identity::reach(&config.auth).await);
+                    }
+                    if config.roles.has(Role::Api) {
+                        errors.extend(reach_kubernetes(&config).await);
                     }
                     if config.roles.has(Role::Agent) {
                         errors.extend(reach_sources(&config).await);
@@ -211,6 +216,26 @@ async fn reach_brokers(config: &Config) -> Vec<ConfigError> {
             .collect();
     }
     let _no_brokers = config;
+    Vec::new()
+}
+
+/// What stands in the way of asking Kubernetes.
+async fn reach_kubernetes(config: &Config) -> Vec<ConfigError> {
+    #[cfg(feature = "kubernetes")]
+    if let Some(settings) = &config.kubernetes {
+        let faults = match kubernetes::Cluster::open(settings).await {
+            Ok(cluster) => cluster.reach().await,
+            Err(reason) => vec![reason],
+        };
+        return faults
+            .into_iter()
+            .map(|reason| ConfigError {
+                key: "kubernetes.enabled".to_owned(),
+                reason,
+            })
+            .collect();
+    }
+    let _no_kubernetes = config;
     Vec::new()
 }
 

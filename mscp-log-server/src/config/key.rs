@@ -2,70 +2,7 @@
 //! reader takes its defaults from here and the reference page is made from it,
 //! so neither can say what the other does not.
 
-/// The form in which a key is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// A string.
-    Text,
-    /// `true` or `false`.
-    Switch,
-    /// A whole number.
-    Number,
-    /// `"12h"`, `"1h30m"`, or whole seconds.
-    Duration,
-    /// `"64MiB"`, or a number of bytes.
-    Size,
-    /// A list of strings.
-    List,
-    /// A table of strings, numbers and switches.
-    Table,
-    /// A list of tables.
-    Tables,
-    /// A word, or a list of URLs.
-    WordOrUrls,
-}
-
-impl Form {
-    /// How the reference page names the form.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "string",
-            Self::Switch => "true or false",
-            Self::Number => "number",
-            Self::Duration => "duration",
-            Self::Size => "size",
-            Self::List => "list of strings",
-            Self::Table => "table",
-            Self::Tables => "list of tables",
-            Self::WordOrUrls => "string or list of strings",
-        }
-    }
-}
-
-/// One key.
-#[derive(Debug)]
-pub(crate) struct Key {
-    /// The dotted path; `<name>` stands for any region's name.
-    pub(crate) path: &'static str,
-    pub(crate) form: Form,
-    /// As it would be written in TOML; `None` where absence means something.
-    pub(crate) default: Option<&'static str>,
-    pub(crate) meaning: &'static str,
-}
-
-const fn key(
-    path: &'static str,
-    form: Form,
-    default: Option<&'static str>,
-    meaning: &'static str,
-) -> Key {
-    Key {
-        path,
-        form,
-        default,
-        meaning,
-    }
-}
+use super::form::{Form, Key, key};
 
 /// All keys, in the order of the reference page.
 pub(crate) const KEYS: &[Key] = &[
@@ -856,6 +793,78 @@ pub(crate) const KEYS: &[Key] = &[
         Form::Text,
         Some(r#""8.17.0""#),
         "The version of Elasticsearch (6 to 9) that the embedded store says it is; some clients look at it.",
+    ),
+    key(
+        "kubernetes.enabled",
+        Form::Switch,
+        Some("false"),
+        "Whether the role `api` asks Kubernetes what runs where, and scales it when an administrator changes the settings ([kubernetes.md](kubernetes.md)). Of a program built with the feature `kubernetes`.",
+    ),
+    key(
+        "kubernetes.namespace",
+        Form::Text,
+        None,
+        "The namespace of this installation. Without it: that of the pod, or of the kubeconfig.",
+    ),
+    key(
+        "kubernetes.kubeconfig",
+        Form::Text,
+        None,
+        "A kubeconfig, for a node outside of the cluster. Without it: the service account of the pod.",
+    ),
+    key(
+        "kubernetes.workloads.agent",
+        Form::Text,
+        Some(r#""daemonset/mscp-log-agent""#),
+        "The agents: `daemonset/`, `deployment/` or `statefulset/` and the name, or `none` for what does not run in this namespace.",
+    ),
+    key(
+        "kubernetes.workloads.api",
+        Form::Text,
+        Some(r#""deployment/mscp-log-api""#),
+        "The role `api`.",
+    ),
+    key(
+        "kubernetes.workloads.parser",
+        Form::Text,
+        Some(r#""deployment/mscp-log-parser""#),
+        "The role `parser`.",
+    ),
+    key(
+        "kubernetes.workloads.shipper",
+        Form::Text,
+        Some(r#""deployment/mscp-log-shipper""#),
+        "The role `shipper`.",
+    ),
+    key(
+        "kubernetes.workloads.rotator",
+        Form::Text,
+        Some(r#""deployment/mscp-log-rotator""#),
+        "The role `rotator`.",
+    ),
+    key(
+        "kubernetes.workloads.store_master",
+        Form::Text,
+        Some(r#""statefulset/elasticsearch-master""#),
+        "The nodes of Elasticsearch that elect a master.",
+    ),
+    key(
+        "kubernetes.workloads.store_data",
+        Form::Text,
+        Some(r#""statefulset/elasticsearch-data""#),
+        "The nodes of Elasticsearch that hold shards.",
+    ),
+    key(
+        "kubernetes.workloads.store_client",
+        Form::Text,
+        Some(r#""deployment/elasticsearch-client""#),
+        "The nodes of Elasticsearch that only answer.",
+    ),
+    key(
+        "kubernetes.workloads.kafka",
+        Form::Text,
+        Some(r#""statefulset/kafka""#),
+        "The brokers of Kafka.",
     ),
 ];
 

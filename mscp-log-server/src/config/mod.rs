@@ -6,8 +6,10 @@
 
 mod beats;
 mod collect;
+mod form;
 mod kafka;
 mod key;
+mod kubernetes;
 mod read;
 mod reference;
 mod roles;
@@ -27,6 +29,7 @@ use toml::Value;
 pub use beats::Beats;
 pub use collect::{Collect, Gateway, Output};
 pub use kafka::{Kafka, PASSED_ON, Sasl, Tls};
+pub use kubernetes::{Kind, Kubernetes, Workload, Workloads};
 pub use read::{ConfigError, ConfigErrors};
 pub use reference::reference;
 pub use roles::{Role, Roles};
@@ -315,6 +318,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// What the embedded store says it is.
     pub elasticsearch: Elasticsearch,
+    /// Where this runs on Kubernetes; `None` is off.
+    pub kubernetes: Option<Kubernetes>,
 }
 
 impl Config {
@@ -393,6 +398,7 @@ impl Config {
             elasticsearch: Elasticsearch {
                 version: reader.read("elasticsearch.version", text(value::version)),
             },
+            kubernetes: kubernetes::read(reader),
         };
         roles::judge(&config, reader);
         config

@@ -6,7 +6,8 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use super::key::{self, Form, KEYS};
+use super::form::Form;
+use super::key::{self, KEYS};
 use super::{Secret, SecretSource, filled};
 
 /// What is wrong with one key.

@@ -457,3 +457,28 @@ fn a_role_is_warned_of_what_it_uses() {
     assert_eq!(warned("shipper"), [insync]);
     assert_eq!(warned("rotator"), [key]);
 }
+
+#[test]
+fn the_parts_on_kubernetes_are_kinds_and_names_or_none() {
+    assert!(Config::default().kubernetes.is_none());
+    assert_eq!(
+        faults(
+            "[kubernetes.workloads]\napi = \"mscp-log-api\"\nparser = \"pod/x\"\nshipper = \"deployment/A b\"\n",
+            &[],
+        ),
+        ["api", "parser", "shipper"].map(|part| format!("kubernetes.workloads.{part}"))
+    );
+    let on = "[kubernetes]\nenabled = true\nnamespace = \"logs\"\n[kubernetes.workloads]\nkafka = \"none\"\napi = \"statefulset/a.b-1\"\n";
+    if !cfg!(feature = "kubernetes") {
+        assert_eq!(faults(on, &[]), ["kubernetes.enabled"]);
+        return;
+    }
+    let read = load(on, &[]).unwrap().kubernetes.unwrap();
+    assert_eq!(read.namespace.as_deref(), Some("logs"));
+    assert_eq!(read.workloads.kafka, None);
+    assert_eq!(read.workloads.api.unwrap().to_string(), "statefulset a.b-1");
+    assert_eq!(
+        read.workloads.agent.unwrap().to_string(),
+        "daemonset mscp-log-agent"
+    );
+}
