@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::live::Live;
+use super::outside::Outside;
 use crate::database::{Database, DatabaseError, Turn};
 use crate::identity::{Entry, Identity, Outcome};
 use crate::settings::{self, Change, Current, Elsewhere, Invalid, Kept, Revision};
@@ -77,6 +78,8 @@ pub struct Changed {
     pub revision: String,
     /// What was changed; empty when nothing was otherwise.
     pub changes: Vec<Change>,
+    /// What whoever changed them should know.
+    pub warnings: Vec<String>,
     /// The settings as they are now.
     #[schema(value_type = Object)]
     pub settings: Value,
@@ -88,6 +91,7 @@ pub struct Administration {
     identity: Arc<Identity>,
     live: Arc<Live>,
     fixed: Elsewhere,
+    outside: Outside,
 }
 
 impl std::fmt::Debug for Administration {
@@ -100,15 +104,28 @@ impl std::fmt::Debug for Administration {
 
 impl Administration {
     /// Of `region`; `live` hears of changes at once. `fixed` is what is as it is
-    /// because it is one process.
+    /// because it is one process, and `outside` has what is not ours to keep.
     #[must_use]
-    pub fn new(region: &str, identity: Arc<Identity>, live: Arc<Live>, fixed: Elsewhere) -> Self {
+    pub fn new(
+        region: &str,
+        identity: Arc<Identity>,
+        live: Arc<Live>,
+        fixed: Elsewhere,
+        outside: Outside,
+    ) -> Self {
         Self {
             region: region.to_owned(),
             identity,
             live,
             fixed,
+            outside,
         }
+    }
+
+    /// What is not ours to keep.
+    #[must_use]
+    pub fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// The region.
@@ -132,12 +149,15 @@ impl Administration {
     }
 
     async fn with_kept(&self) -> Result<(Current, Kept), DatabaseError> {
-        let kept = settings::kept(self.database(), &self.region).await?;
+        let kept = settings::kept(self.database(), &self.region);
+        let (kept, mut elsewhere) = tokio::join!(kept, self.outside.measure());
+        let kept = kept?;
+        elsewhere.retain(|name, _| !self.fixed.contains_key(name));
         let current = Current {
             settings: kept.over(self.live.configured()),
             revision: Revision {
                 kept: kept.revision,
-                elsewhere: Elsewhere::new(),
+                elsewhere,
             },
             fixed: self.fixed.clone(),
         };
@@ -165,13 +185,22 @@ impl Administration {
         if let Some(reason) = stale.and_then(|base| base.changed_since(&now.revision)) {
             return Err(ChangeError::Stale(reason));
         }
-        let made = self.elsewhere(&edit.elsewhere).await;
+        let mut warnings = Vec::new();
+        let made = self.elsewhere(edit.elsewhere, &mut warnings).await;
         let (mut changes, refused) = made;
         if refused.is_none() && !edit.kept.is_empty() {
-            edit.into_overrides(&mut kept.overrides);
+            for change in &edit.kept {
+                kept.overrides.set(change.path, change.to.clone());
+            }
             kept.revision += 1;
             settings::keep(self.database(), &self.region, &kept, &asker.subject).await?;
             changes.extend(edit.kept);
+            let holds = kept.over(self.live.configured());
+            let on = holds.journalbeat || holds.filebeat;
+            // Agents follow the settings by themselves; this spares their pods.
+            if let Err(reason) = self.outside.enable_agents(on).await {
+                warnings.push(format!("the agents' pods were not switched: {reason}"));
+            }
         }
         turn.end().await?;
         if !changes.is_empty() || refused.is_some() {
@@ -186,18 +215,30 @@ impl Administration {
         Ok(Changed {
             revision: now.revision.to_string(),
             changes,
+            warnings,
             settings: now.document(),
         })
     }
 
     /// Change what is kept elsewhere, one after the other: gives what was
     /// done, and why the next was not.
-    #[expect(clippy::unused_async, reason = "it will ask others")]
-    async fn elsewhere(&self, wanted: &[Change]) -> (Vec<Change>, Option<String>) {
-        let refused = wanted
-            .first()
-            .map(|change| format!("{}: nothing that this node drives has it", change.path));
-        (Vec::new(), refused)
+    async fn elsewhere(
+        &self,
+        wanted: Vec<Change>,
+        warnings: &mut Vec<String>,
+    ) -> (Vec<Change>, Option<String>) {
+        let mut done = Vec::new();
+        for change in wanted {
+            let name = settings::short(change.path).unwrap_or_default();
+            match self.outside.change(name, &change).await {
+                Ok(told) => {
+                    warnings.extend(told);
+                    done.push(change);
+                }
+                Err(reason) => return (done, Some(format!("{}: {reason}", change.path))),
+            }
+        }
+        (done, None)
     }
 
     /// One change at a time in a region, whichever replica makes it.

@@ -6,4 +6,5 @@ pub mod instances;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod live;
+pub mod outside;
 pub mod status;

@@ -5,6 +5,7 @@ use super::access::tests::{House, house_of};
 use super::*;
 use crate::admin::change::Administration;
 use crate::admin::live::Live;
+use crate::admin::outside::Outside;
 use crate::buffer::disk::{DiskBuffer, DiskSettings};
 use crate::config::Config;
 use crate::ingest::push::Push;
@@ -50,8 +51,9 @@ pub(in crate::api) fn app_of(push: Arc<Push>, region: &str, letters: Arc<DeadLet
 /// It has settings of the region `x`.
 pub(in crate::api) fn rooms_of(app: Arc<App>, door: &Door) -> Rooms {
     let live = Arc::new(Live::new(Settings::configured(&Config::default())));
-    let administration =
-        Administration::new("x", Arc::clone(door.identity()), live, Elsewhere::new());
+    let identity = Arc::clone(door.identity());
+    let (fixed, outside) = (Elsewhere::new(), Outside::default());
+    let administration = Administration::new("x", identity, live, fixed, outside);
     let collect = Collect::open(&Config::default(), Arc::new(Memory::default()));
     Rooms {
         api: Some(app),

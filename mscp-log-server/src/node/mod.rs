@@ -285,7 +285,7 @@ impl Node {
         let Some(identity) = identity else {
             return Ok((rooms, None));
         };
-        rooms.administrations = open::administrations(config, &identity, live);
+        rooms.administrations = open::administrations(config, &identity, live, &stores).await?;
         if let Some(buffer) = buffer.filter(|_| is_api) {
             let settings = &rooms.administrations;
             let app = open::app(

@@ -9,7 +9,10 @@ use mscp_log_core::access::Base;
 
 use super::{NodeError, setting_of};
 use crate::admin::change::Administration;
+#[cfg(feature = "kubernetes")]
+use crate::admin::kubernetes::Cluster;
 use crate::admin::live::{Live, Way};
+use crate::admin::outside::Outside;
 use crate::admin::status::{Engines, Observatory, StoreOf};
 use crate::api::App;
 use crate::api::push::Ways;
@@ -217,11 +220,17 @@ pub(super) async fn way(config: &Config, data: &Path) -> Result<Option<Way>, Nod
 }
 
 /// The settings of each region.
-pub(super) fn administrations(
+pub(super) async fn administrations(
     config: &Config,
     identity: &Arc<Identity>,
     live: &Arc<Live>,
-) -> Arc<Administrations> {
+    stores: &Stores,
+) -> Result<Arc<Administrations>, NodeError> {
+    let mut outside = Outside::default();
+    if let BufferKind::Kafka(kafka) = &config.buffer.kind {
+        outside.partitions = Some(kafka.partitions);
+    }
+    kubernetes(config, &mut outside).await?;
     let regions = config.regions.iter().map(|(name, region)| {
         let (identity, live) = (Arc::clone(identity), Arc::clone(live));
         let mut fixed = Elsewhere::new();
@@ -232,10 +241,38 @@ pub(super) fn administrations(
             let nodes = [("master", 1), ("data", 1), ("client", 0)];
             fixed.extend(nodes.map(|(part, nodes)| (part.to_owned(), nodes)));
         }
-        let of = Administration::new(name, identity, live, fixed);
+        let mut outside = outside.clone();
+        if matches!(region.store, StoreKind::Cluster(_)) {
+            outside.store = stores.by_region.get(name).cloned();
+        }
+        let of = Administration::new(name, identity, live, fixed, outside);
         (name.clone(), Arc::new(of))
     });
-    Arc::new(regions.collect())
+    Ok(Arc::new(regions.collect()))
+}
+
+/// Where this installation runs on Kubernetes, as the role `api` asks it.
+#[cfg(feature = "kubernetes")]
+async fn kubernetes(config: &Config, outside: &mut Outside) -> Result<(), NodeError> {
+    if let Some(settings) = config
+        .kubernetes
+        .as_ref()
+        .filter(|_| config.roles.has(Role::Api))
+    {
+        let cluster = Cluster::open(settings).await;
+        let cluster = cluster.map_err(|reason| NodeError::Setting {
+            key: "kubernetes.enabled",
+            reason,
+        })?;
+        outside.cluster = Some(Arc::new(cluster));
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "kubernetes"))]
+#[expect(clippy::unused_async, reason = "with Kubernetes it reads a token")]
+async fn kubernetes(_: &Config, _: &mut Outside) -> Result<(), NodeError> {
+    Ok(())
 }
 
 /// The components that the handlers of the role `api` call.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{KEPT, Overrides, Settings};
+use super::{KEPT, Settings};
 
 /// The settings that are not ours to keep: Kubernetes has them, or the engine.
 /// The short names are those of a [`Revision`].
@@ -170,13 +170,11 @@ pub struct Edit {
     pub elsewhere: Vec<Change>,
 }
 
-impl Edit {
-    /// Put what is kept here into `overrides`.
-    pub fn into_overrides(&self, overrides: &mut Overrides) {
-        for change in &self.kept {
-            overrides.set(change.path, change.to.clone());
-        }
-    }
+/// The short name of a setting that is elsewhere.
+#[must_use]
+pub fn short(pointer: &str) -> Option<&'static str> {
+    let of = ELSEWHERE.iter().find(|(known, _)| *known == pointer);
+    of.map(|(_, name)| *name)
 }
 
 /// What holds now.
@@ -384,6 +382,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::settings::Overrides;
 
     fn now(elsewhere: &[(&str, u64)]) -> Current {
         let elsewhere = elsewhere.iter().map(|(name, n)| ((*name).to_owned(), *n));
@@ -447,7 +446,7 @@ mod tests {
             };
             assert_eq!(edit.kept, [change]);
             let mut overrides = Overrides::default();
-            edit.into_overrides(&mut overrides);
+            overrides.set(setting.pointer, to.clone());
             now.settings = now.settings.with(&overrides);
             assert_eq!(now.document().pointer(setting.pointer), Some(&to));
         }

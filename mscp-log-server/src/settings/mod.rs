@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::config::{self, BufferKind, Config};
 
-pub use document::{Change, Current, Edit, Elsewhere, Invalid, Revision, put, read};
+pub use document::{Change, Current, Edit, Elsewhere, Invalid, Revision, put, read, short};
 pub use kept::{Kept, Overrides, keep, kept};
 
 /// What holds in a region, as far as it may be changed and a process of ours

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::admin::change::Administration;
 use crate::admin::instances::{self, Disk, Instance};
+use crate::admin::outside::{Outside, Pod, Pods};
 use crate::buffer::dead_letters;
 use crate::clock;
 use crate::identity::{Identity, KeyState};
@@ -98,7 +99,21 @@ impl Observatory {
 
     /// Measure everything.
     pub async fn measure(&self) -> Status {
-        let (current, instances, last_run, keys, health, nodes, indices, disks, letters, brokers) = tokio::join!(
+        let outside = self.administration.outside();
+        let (
+            counts,
+            current,
+            instances,
+            last_run,
+            keys,
+            health,
+            nodes,
+            indices,
+            disks,
+            letters,
+            brokers,
+        ) = tokio::join!(
+            async { tokio::join!(outside.counts(), outside.spread(), all_pods(outside)) },
             soon(self.administration.current()),
             soon(instances::list(
                 self.administration.database(),
@@ -113,6 +128,7 @@ impl Observatory {
             soon(self.letters()),
             soon(self.engines.buffer.brokers()),
         );
+        let (counts, spread, pods) = counts;
         let current = current.as_ref();
         let live = instances.as_deref().unwrap_or_default();
         let now_us = clock::now_us();
@@ -150,6 +166,16 @@ impl Observatory {
             certificates: certificates(live),
             keys: keys.ok().map(|keys| keys_of(&keys, now_us / 1_000_000)),
         };
+        by_kubernetes(&mut status, &counts, pods);
+        match spread {
+            Some(Ok(spread)) => {
+                let settings = &mut status.elasticsearch.settings;
+                settings.number_of_shards = Some(spread.number_of_shards);
+                settings.number_of_replicas = Some(spread.number_of_replicas);
+            }
+            Some(Err(reason)) => status.elasticsearch.settings.reason = Some(reason),
+            None => {}
+        }
         let instances = instances.as_deref().ok();
         colour::judge(&mut status, instances, now_us / 1_000_000);
         status
@@ -386,6 +412,84 @@ impl Observatory {
 
 /// Why nobody says how many there should be.
 const UNSCHEDULED: &str = "nothing that this node asks says how many there should be";
+
+/// The parts whose pods are listed.
+const LISTED: [&str; 5] = ["agent", "api", "parser", "shipper", "rotator"];
+
+async fn all_pods(outside: &Outside) -> BTreeMap<&'static str, Vec<Pod>> {
+    let asked = LISTED.map(async |part| Some((part, outside.pods(part).await?.ok()?)));
+    let pods = futures::future::join_all(asked).await;
+    pods.into_iter().flatten().collect()
+}
+
+/// Put what Kubernetes says into `status`: how many there should be, and pods
+/// that never said anything.
+fn by_kubernetes(
+    status: &mut Status,
+    counts: &BTreeMap<&'static str, Result<Pods, String>>,
+    mut pods: BTreeMap<&'static str, Vec<Pod>>,
+) {
+    let count = |part: &str, into: &mut Count, ready: bool| match counts.get(part) {
+        Some(Ok(pods)) => {
+            into.scheduled = Some(pods.scheduled);
+            // An engine's nodes say themselves whether they are up.
+            if ready || into.up.is_none() {
+                into.up = Some(pods.up);
+            } else if into.reason.as_deref() == Some(UNSCHEDULED) {
+                into.reason = None;
+            }
+            if ready {
+                into.reason = None;
+            }
+        }
+        Some(Err(reason)) => into.reason = Some(format!("Kubernetes: {reason}")),
+        None => {}
+    };
+    count("api", &mut status.api.status, true);
+    count("api", &mut status.collector.http_gateway.status, true);
+    count("parser", &mut status.parser.status, true);
+    count("shipper", &mut status.shipper.status, true);
+    count("rotator", &mut status.rotator.status, true);
+    count("agent", &mut status.collector.journalbeat.status, false);
+    count("agent", &mut status.collector.filebeat.status, false);
+    count("master", &mut status.elasticsearch.status.master, false);
+    count("data", &mut status.elasticsearch.status.data, false);
+    count("client", &mut status.elasticsearch.status.client, false);
+    if let Some(broker) = &mut status.kafka.broker.status {
+        count("kafka", broker, false);
+    }
+    let agents = pods.remove("agent").unwrap_or_default();
+    silent(&agents, &mut status.collector.journalbeat.instances);
+    silent(&agents, &mut status.collector.filebeat.instances);
+    let gateways = pods.get("api").cloned().unwrap_or_default();
+    silent(&gateways, &mut status.collector.http_gateway.instances);
+    for (part, into) in [
+        ("api", &mut status.api),
+        ("parser", &mut status.parser),
+        ("shipper", &mut status.shipper),
+        ("rotator", &mut status.rotator),
+    ] {
+        silent(&pods.remove(part).unwrap_or_default(), &mut into.instances);
+    }
+}
+
+/// Pods that did not report are listed, too.
+fn silent(pods: &[Pod], instances: &mut Vec<InstanceOf>) {
+    for pod in pods {
+        if instances.iter().any(|it| it.pod_id == pod.name) {
+            continue;
+        }
+        instances.push(InstanceOf {
+            node: pod.node.clone().unwrap_or_default(),
+            pod_id: pod.name.clone(),
+            status: if pod.up { "degraded" } else { "down" },
+            reason: Some(match pod.up {
+                true => "it does not report".to_owned(),
+                false => pod.status.clone(),
+            }),
+        });
+    }
+}
 
 fn instance(of: &Instance) -> InstanceOf {
     let report = &of.report;
