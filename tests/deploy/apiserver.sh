@@ -4,7 +4,7 @@
 # Nothing is run in it: there is no scheduler and no kubelet.
 #   apiserver.sh FOLDER              what is built is kept below FOLDER, and built once (some minutes)
 #   apiserver.sh FOLDER COMMAND..    in place of judging, run this beside the server; what it has of it is in
-#                                    the folder $MSCP_LOG_APISERVER: url, kubeconfig, certificates, server.pid,
+#                                    the folder $MSCP_LOG_APISERVER: url, token, kubeconfig, certificates, server.pid,
 #                                    and what the overlays render to. A server that is killed comes back.
 # Needs go (1.23 or newer), kubectl, etcd (Debian: etcd-server), openssl and python3.
 set -euo pipefail
@@ -73,13 +73,14 @@ serve() {
       --allow-privileged=true --endpoint-reconciler-type=none --disable-admission-plugins=ServiceAccount >>"$scratch/server.log" 2>&1 &
     pid=$!
     echo $pid >"$scratch/server.pid"
-    wait $pid || true
+    wait $pid 2>/dev/null || true
     sleep 1
   done
 }
 serve &
 pids+=($!)
 echo "https://127.0.0.1:$secure" >"$scratch/url"
+echo "$token" >"$scratch/token"
 cat >"$scratch/kubeconfig" <<END
 apiVersion: v1
 kind: Config

@@ -2,8 +2,8 @@
 //! scaling.
 //!
 //! A count is asked for when it is wanted, and never longer than [`READ`]. A
-//! change patches the one field that it is about, under the version of the
-//! object that was read: whoever changed that field in between is not
+//! change patches the one field that it is about; a number under the version of
+//! the object that was read, so that whoever changed it in between is not
 //! overwritten. What would lose data is refused ([`safe`]).
 
 mod safe;
@@ -33,7 +33,9 @@ pub const READ: Duration = Duration::from_millis(1_500);
 pub const CHANGE: Duration = Duration::from_secs(10);
 /// How often a change is tried again when the object, but not the field, was
 /// changed by somebody else in between (Kubernetes itself writes its status).
-const TRIES: usize = 10;
+const TRIES: usize = 50;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Objects of one answer.
 const PAGE: u32 = 500;
 /// By this name Kubernetes keeps who set a field (`managedFields`).
@@ -490,8 +492,11 @@ impl Cluster {
             if self.write_scheduled(workload, &found, to).await? {
                 return Ok(told);
             }
+            tokio::time::sleep(PAUSE).await;
         }
-        Err(busy(workload))
+        Err(Refused::Changed(format!(
+            "{workload} was changed by somebody else each of {TRIES} times that it was tried"
+        )))
     }
 
     /// Whether it is written; not so when the object was changed since it was
@@ -536,27 +541,20 @@ impl Cluster {
         self.written(written.map(drop), Asked::scale(workload))
     }
 
+    /// Without a version: the label is ours alone, and nothing else is written.
     async fn enable_it(&self, part: Part, workload: &Workload, on: bool) -> Result<(), Refused> {
-        for _ in 0..TRIES {
-            let seen = self.see(part, workload).await?;
-            if seen.enabled() == on {
-                return Ok(());
-            }
-            let value = if on { Value::Null } else { OFF.1.into() };
-            let patch = json!({
-                "metadata": {"resourceVersion": seen.version},
-                "spec": {"template": {"spec": {"nodeSelector": {OFF.0: value}}}},
-            });
-            let api: Api<DaemonSet> = self.api();
-            let params = params();
-            let written = api
-                .patch(&workload.name, &params, &Patch::Merge(&patch))
-                .await;
-            if self.written(written.map(drop), Asked::object("patch", workload))? {
-                return Ok(());
-            }
+        if self.see(part, workload).await?.enabled() == on {
+            return Ok(());
         }
-        Err(busy(workload))
+        let value = if on { Value::Null } else { OFF.1.into() };
+        let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {OFF.0: value}}}}});
+        let api: Api<DaemonSet> = self.api();
+        let (params, patch) = (params(), Patch::Merge(&patch));
+        let written = api.patch(&workload.name, &params, &patch).await;
+        let asked = Asked::object("patch", workload);
+        written
+            .map(drop)
+            .map_err(|error| self.trouble(error, asked).into())
     }
 
     fn written(&self, done: Result<(), kube::Error>, asked: Asked<'_>) -> Result<bool, Refused> {
@@ -573,12 +571,6 @@ fn params() -> PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     }
-}
-
-fn busy(workload: &Workload) -> Refused {
-    Refused::Changed(format!(
-        "{workload} was changed by somebody else each of {TRIES} times that it was tried"
-    ))
 }
 
 impl Seen {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libtest_mimic::Trial;
 use mscp_log_server::admin::kubernetes::{Held, Needs, Part, Refused};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use crate::scene::{Scene, Server, count, free};
+use crate::scene::{Scene, Server, Writer, count, free};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -389,25 +389,29 @@ async fn both(server: Server) {
 }
 
 async fn busy(server: Server) {
-    let scene = Arc::new(Scene::new(server, "busy").await);
-    let writer = Arc::clone(&scene);
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let stop = stop.drop_guard();
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut round = 0;
-        while !stopped.is_cancelled() {
-            round += 1;
+    let writer = Writer::new(&server);
+    let scene = Scene::new(server, "busy").await;
+    let namespace = scene.namespace.clone();
+    let written = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&written);
+    // As Kubernetes does while pods come and go, and faster.
+    let writing = tokio::spawn(async move {
+        for round in 0.. {
             let ready = json!({"replicas": 2, "readyReplicas": round % 2});
-            writer.status("deployment/mscp-log-api", &ready);
+            writer
+                .status(&namespace, "deployments/mscp-log-api", ready)
+                .await;
             let ready = json!({"currentNumberScheduled": 1, "desiredNumberScheduled": 1,
                 "numberMisscheduled": 0, "numberReady": round % 2});
-            writer.status("daemonset/mscp-log-agent", &ready);
+            writer
+                .status(&namespace, "daemonsets/mscp-log-agent", ready)
+                .await;
+            counted.fetch_add(1, Ordering::Relaxed);
         }
-        round
     });
-    for round in 0..20 {
-        let (from, to) = (2 + round, 3 + round);
+    let mut rounds = 0;
+    while written.load(Ordering::Relaxed) < 200 {
+        let (from, to) = (2 + rounds % 2, 3 - rounds % 2);
         scene
             .cluster
             .scale(Part::Api, from, to, &free())
@@ -415,17 +419,17 @@ async fn busy(server: Server) {
             .unwrap();
         scene
             .cluster
-            .enable(Part::Agent, round % 2 == 1)
+            .enable(Part::Agent, rounds % 2 == 1)
             .await
             .unwrap();
+        rounds += 1;
     }
-    drop(stop);
-    assert!(writing.await.unwrap() > 2);
+    writing.abort();
     let now = scene.cluster.count(Part::Api).await.unwrap().unwrap();
-    assert_eq!(now.scheduled, 22);
+    assert_eq!(now.scheduled, 2 + rounds % 2);
     assert_eq!(
         scene.cluster.enabled(Part::Agent).await.unwrap(),
-        Some(true)
+        Some(rounds % 2 == 0)
     );
 }
 
