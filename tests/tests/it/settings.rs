@@ -160,8 +160,14 @@ async fn a_status_is_whole_and_what_is_edited_in_it_is_a_setting() {
     assert_eq!(taken.status, 202, "{}", taken.body);
     scene.wait_for(json!({"match_all": {}}), 1).await;
     let status = scene
-        .status_when("green, with this node in it", |status| {
-            status["status"] == "green" && status["api"]["instances"][0]["status"] == "up"
+        .status_when("well, with this node in it", |status| {
+            // The disk that tests run on may be as full as it likes.
+            let of_disks = |reason: &Value| {
+                let text = reason["text"].as_str().unwrap_or_default();
+                text.starts_with("the disk of")
+            };
+            let well = status["reasons"].as_array().unwrap().iter().all(of_disks);
+            well && status["api"]["instances"][0]["status"] == "up"
         })
         .await;
     // Every field of the original's.
@@ -204,8 +210,8 @@ async fn a_status_is_whole_and_what_is_edited_in_it_is_a_setting() {
     assert!(refused.headers.contains_key("retry-after"));
     let status = scene.status().await;
     assert_eq!(status["status"], "yellow", "{status:#}");
-    let reason = status["reasons"][0]["text"].as_str().unwrap();
-    assert!(reason.contains("http_gateway is switched off"), "{reason}");
+    let reasons = status["reasons"].to_string();
+    assert!(reasons.contains("http_gateway is switched off"), "{reasons}");
     let on = json!({"collector": {"http_gateway": {"enabled": true}}});
     assert_eq!(scene.change(on).await.status, 200);
     let taken = scene.post(&scene.token, &path, json!([pushed])).await;
