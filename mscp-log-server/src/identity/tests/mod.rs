@@ -5,6 +5,7 @@ mod accounts;
 mod keys;
 mod replicas;
 mod tokens;
+mod administration;
 mod turns;
 
 use std::net::Ipv4Addr;
