@@ -99,6 +99,10 @@ const CASES: &[(&str, Case)] = &[
         roles::apart,
     ),
     (
+        "a_status_is_true_with_broker_and_database_up_hanging_and_away",
+        node::status,
+    ),
+    (
         "a_backup_says_that_it_is_without_what_is_in_kafka",
         node::backup,
     ),

@@ -211,7 +211,10 @@ async fn a_status_is_whole_and_what_is_edited_in_it_is_a_setting() {
     let status = scene.status().await;
     assert_eq!(status["status"], "yellow", "{status:#}");
     let reasons = status["reasons"].to_string();
-    assert!(reasons.contains("http_gateway is switched off"), "{reasons}");
+    assert!(
+        reasons.contains("http_gateway is switched off"),
+        "{reasons}"
+    );
     let on = json!({"collector": {"http_gateway": {"enabled": true}}});
     assert_eq!(scene.change(on).await.status, 200);
     let taken = scene.post(&scene.token, &path, json!([pushed])).await;

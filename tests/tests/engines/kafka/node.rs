@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use mscp_log_tests::engine::kafka::Kafka;
+use mscp_log_tests::engine::postgres::Postgres;
 use mscp_log_tests::process::{self, Node, binary};
 use mscp_log_tests::target::RUNTIME;
 use rand::rngs::StdRng;
@@ -336,5 +337,60 @@ pub(super) fn backup(broker: &mut Kafka) -> Result<(), Failed> {
             + &String::from_utf8_lossy(&output.stdout);
         assert!(said.contains("they are in Kafka"), "{said}");
         Ok(())
+    })
+}
+
+pub(super) fn status(broker: &mut Kafka) -> Result<(), Failed> {
+    let mut postgres = Postgres::start();
+    postgres.create("status");
+    let url = postgres.url("status");
+    RUNTIME.block_on(async {
+        let database = [("MSCP_LOG_AUTH__DATABASE", url.as_str())];
+        let scene = Scene::start(broker, "status", &database).await;
+        scene.push(&named(0..10)).await.unwrap();
+        let status = async || scene.api(Method::GET, "system/log/status").await[0].take();
+        let all_well = async || {
+            let status = status().await;
+            let kafka = &status["kafka"];
+            kafka["health_check"] == true
+                && kafka["broker"]["status"]["up"] == 1
+                && status["shipper"]["status"]["up"] == 1
+                && status["buffer"]["lag"]["records"] == 0
+                && status["revision"].is_string()
+        };
+        until("everything is up", all_well).await?;
+        let red = async || {
+            let status = status().await;
+            let kafka = &status["kafka"];
+            let refused = kafka["health_check"] == false && status["status"] == "red";
+            // Not known is null, with a reason.
+            let unknown = kafka["broker"]["status"]["up"].is_null();
+            let told = kafka["broker"]["status"]["reason"].is_string();
+            refused && unknown && told && status["elasticsearch"]["health"]["status"] == "green"
+        };
+        broker.freeze(true);
+        let hanging = until("a broker that hangs is seen", red).await;
+        broker.freeze(false);
+        hanging?;
+        until("it answers again", all_well).await?;
+        broker.kill();
+        let away = until("a broker that is away is seen", red).await;
+        broker.restart();
+        away?;
+        until("it is there again", all_well).await?;
+
+        // Tokens are verified without the database, so the status comes.
+        tokio::task::block_in_place(|| postgres.stop());
+        let known = status().await;
+        assert_eq!(known["revision"], Value::Null, "{known:#}");
+        assert_eq!(known["rotate"]["age"], Value::Null);
+        assert!(known["rotate"]["reason"].is_string(), "{known:#}");
+        assert_eq!(known["keys"], Value::Null);
+        assert_eq!(known["status"], "yellow", "{:#}", known["reasons"]);
+        assert_eq!(known["kafka"]["health_check"], true);
+        let refused = scene.send(Method::POST, "/api/local/system/log", Some(json!({})));
+        assert_eq!(refused.await.status(), 503);
+        tokio::task::block_in_place(|| postgres.restart());
+        until("the database is there again", all_well).await
     })
 }
