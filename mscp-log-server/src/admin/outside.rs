@@ -181,9 +181,10 @@ impl Outside {
             return Err(NOT_HERE.to_owned());
         };
         let from = from.ok_or("how many there are now is not known; read the settings again")?;
-        let store = match &self.store {
-            Some(store) => Held::of(&**store).await,
-            None => Err("the store of this region is no cluster".to_owned()),
+        let store = match (&self.store, of) {
+            (Some(store), Part::StoreMaster | Part::StoreData) => Held::of(&**store).await,
+            (Some(_), _) => Err("it is not asked for other parts".to_owned()),
+            (None, _) => Err("the store of this region is no cluster".to_owned()),
         };
         let needs = Needs {
             partitions: self.partitions,

@@ -129,6 +129,8 @@ impl Stop {
 pub(super) fn log_to_stderr(config: &Config, level: Option<&str>) {
     use std::io::IsTerminal as _;
     let level = level.unwrap_or(&config.log.level);
+    // What Kubernetes does not answer is told by whoever asked, with what was asked.
+    let level = format!("kube_client=off,{level}");
     let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(level);
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

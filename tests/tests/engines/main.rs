@@ -8,6 +8,7 @@ mod beats;
 mod clients;
 mod conformance;
 mod differential;
+mod held;
 mod kafka;
 mod restriction;
 mod rotation;
@@ -36,6 +37,7 @@ const SUITES: &[(&str, Suite)] = &[
     // Indices of the others go.
     ("rotation", rotation::trials),
     // The template is gone afterwards.
+    ("held", held::trials),
     ("spread", spread::trials),
 ];
 

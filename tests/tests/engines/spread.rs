@@ -25,7 +25,12 @@ pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
     })]
 }
 
-async fn ask(running: &Running, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+pub(crate) async fn ask(
+    running: &Running,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, Value) {
     let mut request = running
         .http
         .request(method, format!("{}{path}", running.url));
@@ -38,7 +43,7 @@ async fn ask(running: &Running, method: Method, path: &str, body: Option<Value>)
 }
 
 /// A node's store, once it can be used.
-async fn store(running: &Running, folder: &std::path::Path) -> ElasticStore {
+pub(crate) async fn store(running: &Running, folder: &std::path::Path) -> ElasticStore {
     let letters = DeadLetters::open(&folder.join("letters"), MAX_BYTES).unwrap();
     let cluster = Cluster {
         nodes: vec![running.url.clone()],

@@ -14,6 +14,7 @@
 //!   taken away before its node goes (`_cluster/voting_config_exclusions`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use http::{Method, Request};
@@ -24,6 +25,8 @@ use crate::store::Store;
 
 /// More pods than anybody means.
 const MOST: u32 = 1_000;
+/// The longest that the store is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest answer of the store that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -55,11 +58,16 @@ pub struct Held {
 }
 
 impl Held {
-    /// Ask the cluster.
+    /// Ask the cluster, for [`PATIENCE`] at the longest.
     ///
     /// # Errors
     /// When it does not answer, or not as Elasticsearch does.
     pub async fn of(store: &dyn Store) -> Result<Self, String> {
+        let asked = tokio::time::timeout(PATIENCE, Self::ask_for_all(store)).await;
+        asked.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+    }
+
+    async fn ask_for_all(store: &dyn Store) -> Result<Self, String> {
         let nodes = ask(
             store,
             "/_cluster/state/nodes,routing_nodes?filter_path=nodes.*.name,routing_nodes.unassigned.shard,routing_nodes.nodes.*.shard",
