@@ -6,14 +6,14 @@ fn read(pod_as_json: Value) -> Pod {
     pod(&serde_json::from_value(pod_as_json).unwrap())
 }
 
-fn with_status(status: Value) -> Pod {
+fn with_status(status: &Value) -> Pod {
     read(json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": status}))
 }
 
 #[test]
 fn a_pod_is_up_when_it_is_ready_and_not_on_its_way_out() {
     let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
-    let up = with_status(ready.clone());
+    let up = with_status(&ready);
     assert!(up.up);
     assert_eq!(up.status, "up");
     let leaving = read(json!({
@@ -33,13 +33,13 @@ fn a_pod_that_is_down_says_why() {
         "c",
         json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s\n restarting"}}),
     );
-    let down = with_status(json!({"phase": "Running", "containerStatuses": [crashing]}));
+    let down = with_status(&json!({"phase": "Running", "containerStatuses": [crashing]}));
     assert_eq!(down.status, "CrashLoopBackOff: back-off 5m0s restarting");
     let killed = container(
         "c",
         json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
     );
-    let down = with_status(json!({"phase": "Running", "containerStatuses": [killed]}));
+    let down = with_status(&json!({"phase": "Running", "containerStatuses": [killed]}));
     assert_eq!(down.status, "OOMKilled: exit code 137");
     let nowhere = json!({
         "phase": "Pending",
@@ -47,24 +47,24 @@ fn a_pod_that_is_down_says_why() {
                         "message": "0/3 nodes are available"}],
     });
     assert_eq!(
-        with_status(nowhere).status,
+        with_status(&nowhere).status,
         "Unschedulable: 0/3 nodes are available"
     );
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"});
-    assert_eq!(with_status(evicted).status, "Evicted: low on disk");
+    assert_eq!(with_status(&evicted).status, "Evicted: low on disk");
     let unready = json!({
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
     });
-    assert_eq!(with_status(unready).status, "ContainersNotReady");
-    assert_eq!(with_status(json!({"phase": "Pending"})).status, "Pending");
-    assert_eq!(with_status(Value::Null).status, "Pending");
+    assert_eq!(with_status(&unready).status, "ContainersNotReady");
+    assert_eq!(with_status(&json!({"phase": "Pending"})).status, "Pending");
+    assert_eq!(with_status(&Value::Null).status, "Pending");
 }
 
 #[test]
 fn a_long_message_is_cut() {
     let long = "ä".repeat(400);
-    let down = with_status(json!({"phase": "Failed", "reason": "Evicted", "message": long}));
+    let down = with_status(&json!({"phase": "Failed", "reason": "Evicted", "message": long}));
     assert_eq!(down.status.chars().count(), "Evicted: ".len() + 301);
 }
 
