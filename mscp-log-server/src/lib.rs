@@ -21,6 +21,7 @@ pub mod identity;
 pub mod ingest;
 pub mod kube;
 pub mod lumberjack;
+pub mod metric;
 pub mod node;
 pub mod pipeline;
 pub mod query;

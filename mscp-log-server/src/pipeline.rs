@@ -138,7 +138,8 @@ impl Cleaner {
                 Some(encoded.into())
             }
             Cleaned::Drop(reason) => {
-                counter!("mscp_log_clean_dropped_total", "reason" => reason.as_str()).increment(1);
+                counter!("mscp_log_clean_dropped_records_total", "reason" => reason.as_str())
+                    .increment(1);
                 None
             }
         }
@@ -216,7 +217,7 @@ impl Cleaner {
                     ends.push(all.len());
                 }
                 Cleaned::Drop(reason) => {
-                    counter!("mscp_log_clean_dropped_total", "reason" => reason.as_str())
+                    counter!("mscp_log_clean_dropped_records_total", "reason" => reason.as_str())
                         .increment(1);
                 }
             }

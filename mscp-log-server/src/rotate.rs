@@ -257,7 +257,9 @@ impl Rotation {
         .bind(now_us)
         .execute(self.identity.database().pool())
         .await?;
-        turn.end().await
+        turn.end().await?;
+        self.tell_last_run(now_us);
+        Ok(())
     }
 
     /// Run each day at the set time until `stop`. What was due while no node
@@ -294,7 +296,11 @@ impl Rotation {
     }
 
     async fn when_due(&self, due_us: i64) -> Result<(), RotationError> {
-        match self.last_run_us().await? {
+        let last_us = self.last_run_us().await?;
+        if let Some(last_us) = last_us {
+            self.tell_last_run(last_us);
+        }
+        match last_us {
             Some(last_us) if last_us >= due_us => Ok(()),
             Some(_) => {
                 let asker = Asker {
@@ -310,6 +316,13 @@ impl Rotation {
                 Ok(())
             }
         }
+    }
+
+    fn tell_last_run(&self, at_us: i64) {
+        let region = self.region.clone();
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+        metrics::gauge!("mscp_log_rotation_last_run_timestamp_seconds", "region" => region)
+            .set(at_us as f64 / 1e6);
     }
 
     async fn planned(

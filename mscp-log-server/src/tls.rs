@@ -126,6 +126,7 @@ pub fn server_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError>
     };
     let chain = certificates(&files.cert)?;
     let key = private_key(&files.key)?;
+    let ends_s = chain.first().and_then(expiry_s);
     let builder = rustls::ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(pair)?;
@@ -149,7 +150,21 @@ pub fn server_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError>
         .iter()
         .map(|name| name.as_bytes().to_vec())
         .collect();
+    if let Some(ends_s) = ends_s {
+        #[expect(clippy::cast_precision_loss, reason = "seconds are exact in a double")]
+        metrics::gauge!("mscp_log_tls_certificate_expiry_timestamp_seconds",
+            "listener" => files.section)
+        .set(ends_s as f64);
+    }
     Ok(config)
+}
+
+/// When a certificate ends, in seconds since the epoch (RFC 5280 section
+/// 4.1.2.5); `None` of what is no certificate.
+#[must_use]
+pub fn expiry_s(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// An acceptor that follows the files: a certificate that is renewed on disk

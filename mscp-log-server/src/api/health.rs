@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
@@ -63,26 +63,29 @@ impl Health {
         self.notes.insert(name, check);
     }
 
-    /// Ask everything at once.
+    /// Ask every check at once, and tell what they say as metrics too.
     pub async fn readiness(&self) -> Readiness {
-        let all = self.checks.iter().chain(&self.notes);
-        let asked = all.map(async |(&name, check)| {
-            let said = tokio::time::timeout(CHECK_LIMIT, check()).await;
-            (
-                name,
-                said.unwrap_or_else(|_| Err("no answer within 2 s".to_owned())),
-            )
-        });
-        let said = futures::future::join_all(asked).await;
-        Readiness {
-            ready: said
-                .iter()
-                .all(|(name, said)| said.is_ok() || self.notes.contains_key(name)),
-            checks: said
-                .into_iter()
-                .map(|(name, said)| (name, said.err().unwrap_or_else(|| "ok".to_owned())))
-                .collect(),
+        let asked = self.checks.iter().chain(&self.notes);
+        let said = join_all(asked.map(|(&name, check)| async move {
+            let said = match tokio::time::timeout(CHECK_LIMIT, check()).await {
+                Ok(said) => said,
+                Err(_) => Err("no answer within 2 s".to_owned()),
+            };
+            (name, said)
+        }));
+        let mut readiness = Readiness {
+            ready: true,
+            checks: BTreeMap::new(),
+        };
+        for (name, said) in said.await {
+            readiness.ready &= said.is_ok() || self.notes.contains_key(name);
+            let passing = f64::from(u8::from(said.is_ok()));
+            metrics::gauge!("mscp_log_check_passing", "check" => name).set(passing);
+            let said = said.err().unwrap_or_else(|| "ok".to_owned());
+            readiness.checks.insert(name, said);
         }
+        metrics::gauge!("mscp_log_ready").set(f64::from(u8::from(readiness.ready)));
+        readiness
     }
 
     /// Before each scrape, set the gauges that are read rather than counted.
@@ -103,7 +106,11 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
         ])?
         .install_recorder();
     match (installed, RECORDER.get()) {
-        (Ok(handle), _) => Ok(RECORDER.get_or_init(|| handle).clone()),
+        (Ok(handle), _) => {
+            crate::metric::describe();
+            metrics::gauge!("mscp_log_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            Ok(RECORDER.get_or_init(|| handle).clone())
+        }
         // Another node of this process was first, between the look and the try.
         (Err(_), Some(handle)) => Ok(handle.clone()),
         (Err(error), None) => Err(error),
@@ -174,6 +181,8 @@ async fn scrape(State(health): State<Arc<Health>>) -> Response {
     for measure in &health.measures {
         measure();
     }
+    health.readiness().await;
+    metrics_process::Collector::default().collect();
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     (
         [(header::CONTENT_TYPE, content_type)],

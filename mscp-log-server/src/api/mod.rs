@@ -10,6 +10,7 @@ pub mod cors;
 pub mod dead_letters;
 pub mod health;
 pub mod listen;
+mod measure;
 pub mod openapi;
 pub mod problem;
 pub mod push;
@@ -71,8 +72,9 @@ pub struct App {
 
 /// The whole API behind its door, and behind what answers browsers before it.
 pub fn router(rooms: Rooms, door: Arc<Door>, health: Arc<Health>, cors: Cors) -> Router {
-    let inside = inside(rooms, door.base(), health);
-    cors.guard(door.guard(inside))
+    let inside = measure::name_routes(inside(rooms, door.base(), health));
+    let prefix = door.base().prefix().to_owned();
+    measure::measured(cors.guard(door.guard(inside)), &prefix)
 }
 
 /// What a node serves that has no API: whether it is alive and ready. Metrics

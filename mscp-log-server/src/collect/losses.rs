@@ -28,12 +28,13 @@ pub struct Loss {
 impl Loss {
     /// As metrics.
     pub(super) fn tell(&self) {
-        let labels = [
-            ("source", self.source.to_string()),
-            ("reason", self.reason.to_string()),
-        ];
-        metrics::counter!("mscp_log_collect_lost_total", &labels).absolute(self.times);
-        metrics::counter!("mscp_log_collect_lost_bytes_total", &labels).absolute(self.bytes);
+        let (source, reason) = (&self.source, &self.reason);
+        metrics::counter!("mscp_log_collect_losses_total",
+            "source" => source.clone(), "reason" => reason.clone())
+        .absolute(self.times);
+        metrics::counter!("mscp_log_collect_lost_bytes_total",
+            "source" => source.clone(), "reason" => reason.clone())
+        .absolute(self.bytes);
     }
 }
 

@@ -277,7 +277,7 @@ fn events(chunk: &[u8]) -> Result<Vec<Bytes>, Refused> {
         match beat::write(&raw, &chunk.head, &chunk).map_err(wrong)? {
             Ok(event) => events.push(event.into()),
             Err(reason) => {
-                metrics::counter!("mscp_log_clean_dropped_total", "reason" => reason.as_str())
+                metrics::counter!("mscp_log_clean_dropped_records_total", "reason" => reason.as_str())
                     .increment(1);
             }
         }

@@ -96,6 +96,23 @@ impl Identity {
         password: &Secret,
         peer: IpAddr,
     ) -> Result<Issued, LoginError> {
+        let tried = self.try_login(email, password, peer).await;
+        let result = match &tried {
+            Ok(_) => "done",
+            Err(LoginError::Refused) => "refused",
+            Err(LoginError::Delayed { .. }) => "delayed",
+            Err(LoginError::Unavailable(_)) => "unavailable",
+        };
+        metrics::counter!("mscp_log_auth_logins_total", "result" => result).increment(1);
+        tried
+    }
+
+    async fn try_login(
+        &self,
+        email: &str,
+        password: &Secret,
+        peer: IpAddr,
+    ) -> Result<Issued, LoginError> {
         let email = email.trim().to_lowercase();
         let begun = self.delays().begin(&email, peer, self.now_us());
         let attempt = begun.map_err(|wait_us| LoginError::Delayed {

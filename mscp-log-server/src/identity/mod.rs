@@ -440,6 +440,12 @@ impl Identity {
         let mut keys = Vec::with_capacity(rows.len());
         let mut signing = None;
         for row in rows {
+            if row.key.state == State::Active {
+                let since_s = row.key.activated_s.unwrap_or(row.key.created_s);
+                #[expect(clippy::cast_precision_loss, reason = "seconds are exact in a double")]
+                metrics::gauge!("mscp_log_auth_signing_key_activated_timestamp_seconds")
+                    .set(since_s as f64);
+            }
             let secret = self.seal.open(&row.key.kid, &row.kept)?;
             let key = Key::new(row.key.kid, &secret)?;
             if row.key.state == State::Active {

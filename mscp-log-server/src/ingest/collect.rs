@@ -109,8 +109,10 @@ impl Collect {
             .await
             .map_err(|_| CollectError::Stopping)??;
         let accepted = documents.len();
+        let bytes: usize = documents.iter().map(Bytes::len).sum();
         self.pipeline.append(documents).await?;
         counter!("mscp_log_ingest_records_total", "way" => "collect").increment(accepted as u64);
+        counter!("mscp_log_ingest_bytes_total", "way" => "collect").increment(bytes as u64);
         Ok(Collected { accepted })
     }
 
@@ -129,7 +131,7 @@ impl Collect {
             })?;
             // A machine's clock must not be able to make indices at will.
             if !self.pipeline.window(now_us).holds(chunk.head.read_us) {
-                counter!("mscp_log_collect_wrong_clock_total").increment(1);
+                counter!("mscp_log_collect_wrong_clock_chunks_total").increment(1);
                 chunk.head.read_us = now_us;
             }
             if let Some(restrictions) = visible {

@@ -258,12 +258,14 @@ impl Push {
         // Its body may have taken a while to come.
         self.check_open()?;
         let count = documents.len() as u64;
+        let bytes: usize = documents.iter().map(Bytes::len).sum();
         let taken = self.pipeline.append(documents).await;
-        let name = match taken {
-            Ok(()) => "mscp_log_ingest_records_total",
-            Err(_) => "mscp_log_ingest_unbuffered_records_total",
-        };
-        counter!(name, "way" => way).increment(count);
+        if taken.is_ok() {
+            counter!("mscp_log_ingest_records_total", "way" => way).increment(count);
+            counter!("mscp_log_ingest_bytes_total", "way" => way).increment(bytes as u64);
+        } else {
+            counter!("mscp_log_ingest_unbuffered_records_total", "way" => way).increment(count);
+        }
         Ok(taken?)
     }
 

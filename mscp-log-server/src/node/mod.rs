@@ -6,6 +6,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +176,8 @@ impl Node {
         })?;
         let live = Arc::new(Live::new(Settings::configured(&config)));
         let mut way = open::way(&config, node.data.path()).await?;
+        let folder = node.data.path().to_owned();
+        health.measure(move || measure_disk(&folder));
         let (rooms, door) = match config.roles.aggregate() {
             true => {
                 node.aggregator(&config, administrator, &mut health, &live, &mut way)
@@ -551,6 +554,17 @@ fn troubles(clusters: &[(String, Arc<ElasticStore>)]) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
+/// How much room there is for what the node keeps.
+fn measure_disk(folder: &Path) {
+    let Ok(stat) = rustix::fs::statvfs(folder) else {
+        return;
+    };
+    #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+    let bytes = |blocks: u64| blocks as f64 * stat.f_frsize as f64;
+    metrics::gauge!("mscp_log_data_disk_size_bytes").set(bytes(stat.f_blocks));
+    metrics::gauge!("mscp_log_data_disk_available_bytes").set(bytes(stat.f_bavail));
+}
+
 /// Ask buffer and identity whether they work, and measure what they hold.
 fn observe(
     health: &mut Health,
@@ -579,7 +593,7 @@ fn observe(
     health.measure(move || {
         if let Some(usage) = measured.as_ref().map(|buffer| buffer.usage()) {
             if usage.max_bytes > 0 {
-                metrics::gauge!("mscp_log_buffer_bytes").set(usage.bytes as f64);
+                metrics::gauge!("mscp_log_buffer_used_bytes").set(usage.bytes as f64);
                 metrics::gauge!("mscp_log_buffer_max_bytes").set(usage.max_bytes as f64);
             }
             metrics::gauge!("mscp_log_buffer_backlog_records").set(usage.backlog as f64);
@@ -587,7 +601,8 @@ fn observe(
         for (region, letters) in &letters {
             let kept = letters.kept();
             let region = region.clone();
-            metrics::gauge!("mscp_log_dead_letters", "region" => region).set(kept.letters as f64);
+            metrics::gauge!("mscp_log_kept_dead_letters", "region" => region)
+                .set(kept.letters as f64);
         }
     });
 }

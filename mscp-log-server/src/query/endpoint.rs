@@ -30,6 +30,19 @@ pub(super) enum Endpoint {
     Change,
 }
 
+impl Endpoint {
+    /// The name of a search, for what is measured of it.
+    pub(super) fn searches(&self) -> Option<&'static str> {
+        match self {
+            Self::Search(_) => Some("search"),
+            Self::Msearch(_) => Some("msearch"),
+            Self::Count(_) => Some("count"),
+            Self::Cursor(_) => Some("cursor"),
+            _ => None,
+        }
+    }
+}
+
 /// What is asked of a scroll or a point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cursor {

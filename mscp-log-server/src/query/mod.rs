@@ -16,6 +16,7 @@ mod turns;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -123,6 +124,19 @@ pub enum Refusal {
     Busy(usize),
 }
 
+impl Refusal {
+    /// As a metric's label.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Forbidden(_) => "forbidden",
+            Self::TooLarge(_) => "too_large",
+            Self::MediaType(_) => "media_type",
+            Self::Body(_) => "body",
+            Self::Busy(_) => "busy",
+        }
+    }
+}
+
 /// A read under a restriction, for the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -180,6 +194,7 @@ impl Region {
     pub async fn answer(&self, ask: Ask) -> Answered {
         let segments: Vec<&str> = ask.segments.iter().map(String::as_str).collect();
         let endpoint = endpoint::classify(&ask.method, &segments);
+        let (searched, begun) = (endpoint.searches(), Instant::now());
         let mut read = None;
         let response = match self.turns.take(&ask.subject) {
             None => Err(Refusal::Busy(self.turns.limit())),
@@ -214,6 +229,15 @@ impl Region {
                 })
             }
         };
+        match (&response, searched) {
+            (Ok(_), Some(endpoint)) => metrics::histogram!("mscp_log_search_duration_seconds",
+                "region" => self.name.clone(), "endpoint" => endpoint)
+            .record(begun.elapsed()),
+            (Ok(_), None) => {}
+            (Err(refusal), _) => metrics::counter!("mscp_log_search_refused_requests_total",
+                "region" => self.name.clone(), "reason" => refusal.reason())
+            .increment(1),
+        }
         Answered { response, read }
     }
 

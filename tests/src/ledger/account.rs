@@ -92,9 +92,9 @@ impl Outcome {
     /// Add the counters of losses in `metrics`, as `/metrics` gives them.
     pub(super) fn count(&mut self, metrics: &str) {
         const NAMES: [&str; 4] = [
-            "mscp_log_collect_lost_total",
+            "mscp_log_collect_losses_total",
             "mscp_log_collect_lost_bytes_total",
-            "mscp_log_clean_dropped_total",
+            "mscp_log_clean_dropped_records_total",
             "mscp_log_beats_refused_events_total",
         ];
         for line in metrics.lines() {

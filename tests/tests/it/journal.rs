@@ -114,7 +114,7 @@ async fn fields_of_every_form_are_read_whole_and_dockers_parts_are_joined() {
     let lost = "mscp_log_collect_lost_bytes_total{source=\"journal\",reason=\"too_long\"} 45056";
     assert!(metrics.contains(lost), "{metrics}");
     for kept in [
-        "mscp_log_collect_lost_total{source=\"journal\",reason=\"too_long\"} 1",
+        "mscp_log_collect_losses_total{source=\"journal\",reason=\"too_long\"} 1",
         "mscp_log_collect_records_total{source=\"journal\"} 7",
         "mscp_log_collect_behind_seconds{source=\"journal\"} 0",
     ] {
@@ -180,7 +180,7 @@ async fn when_the_last_entry_is_gone_reading_begins_at_the_oldest_and_the_gap_is
         "{metrics}"
     );
     // The other file counts its entries anew, so that nobody knows how many.
-    let lost = "mscp_log_collect_lost_total{source=\"journal\",reason=\"gap\"} 1";
+    let lost = "mscp_log_collect_losses_total{source=\"journal\",reason=\"gap\"} 1";
     assert!(metrics.contains(lost), "{metrics}");
     assert!(second.node.said().contains("not in the journal any more"));
 }

@@ -11,6 +11,7 @@ mod dead_letters;
 mod journal;
 mod kill;
 mod lifecycle;
+mod metrics;
 mod passthrough;
 mod push;
 mod restriction;

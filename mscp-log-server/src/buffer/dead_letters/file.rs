@@ -109,7 +109,7 @@ impl FileLetters {
         };
         let damaged = state.load()?;
         if damaged > 0 {
-            metrics::counter!("mscp_log_dead_letters_damaged_total").increment(damaged);
+            metrics::counter!("mscp_log_damaged_dead_letters_total").increment(damaged);
             tracing::error!(damaged, file = %path.display(), "damaged dead letters were skipped");
         }
         sync_folder(path)?;

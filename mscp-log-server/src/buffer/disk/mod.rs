@@ -449,7 +449,8 @@ impl Buffer for DiskBuffer {
         let used = self.shared.used() + reserved.waiting();
         let limit = self.shared.max_bytes();
         if used > limit {
-            metrics::counter!("mscp_log_buffer_refused_total", "reason" => "full").increment(1);
+            metrics::counter!("mscp_log_buffer_refused_appends_total", "reason" => "full")
+                .increment(1);
             return Err(AppendError::Full { used, limit });
         }
         let payload = format::Payload::new(&records).ok_or_else(|| {

@@ -77,7 +77,8 @@ impl Queue {
             return Err(refusal);
         }
         if waiting.bytes + len > self.max_bytes || waiting.count == self.max_appends {
-            metrics::counter!("mscp_log_buffer_refused_total", "reason" => "queue").increment(1);
+            metrics::counter!("mscp_log_buffer_refused_appends_total", "reason" => "queue")
+                .increment(1);
             return Err(AppendError::Full {
                 used: waiting.bytes as u64,
                 limit: self.max_bytes as u64,
@@ -235,7 +236,7 @@ impl Writer<'_> {
         match self.append(&group) {
             Ok(()) => queue.finish(group, || Ok(())),
             Err(Failure::Full) => {
-                metrics::counter!("mscp_log_buffer_refused_total", "reason" => "disk_full")
+                metrics::counter!("mscp_log_buffer_refused_appends_total", "reason" => "disk_full")
                     .increment(group.len() as u64);
                 queue.finish(group, || Err(AppendError::DiskFull));
             }

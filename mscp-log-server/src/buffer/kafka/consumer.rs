@@ -481,7 +481,7 @@ impl Worker {
                 }
                 let drained = state.assignment.drained();
                 if !drained && Instant::now() >= *until {
-                    metrics::counter!("mscp_log_buffer_undrained_total").increment(1);
+                    metrics::counter!("mscp_log_buffer_undrained_revocations_total").increment(1);
                     tracing::warn!("partitions go before all that was read of them is committed");
                     return true;
                 }

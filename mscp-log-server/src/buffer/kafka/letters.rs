@@ -81,7 +81,7 @@ impl View {
         }
         let Some(value) = value else { return };
         let Ok(letter) = serde_json::from_slice::<Letter>(value) else {
-            metrics::counter!("mscp_log_dead_letters_damaged_total").increment(1);
+            metrics::counter!("mscp_log_damaged_dead_letters_total").increment(1);
             tracing::error!(number, "a message among the dead letters is none");
             return;
         };
@@ -383,7 +383,7 @@ fn whole_or_beginning(refused: &Refused) -> (Box<RawValue>, String) {
     if bytes <= WHOLE {
         return (raw(&refused.document), refused.reason.clone());
     }
-    metrics::counter!("mscp_log_dead_letters_cut_total").increment(1);
+    metrics::counter!("mscp_log_cut_dead_letters_total").increment(1);
     let reason = format!(
         "{} (the document's first {BEGINNING} bytes)",
         refused.reason

@@ -147,7 +147,8 @@ impl Producer {
             Ok(Ok(room)) => room,
             Ok(Err(_)) => return Err(AppendError::Closed),
             Err(_) => {
-                metrics::counter!("mscp_log_buffer_refused_total", "reason" => "full").increment(1);
+                metrics::counter!("mscp_log_buffer_refused_appends_total", "reason" => "full")
+                    .increment(1);
                 return Err(AppendError::Full {
                     used: (ROOM - self.room.available_permits()) as u64,
                     limit: ROOM as u64,
@@ -186,7 +187,7 @@ impl Producer {
                 Ok(())
             }
             Ok(Err(reason)) => {
-                metrics::counter!("mscp_log_buffer_refused_total", "reason" => "failed")
+                metrics::counter!("mscp_log_buffer_refused_appends_total", "reason" => "failed")
                     .increment(1);
                 self.failing.store(Some(Arc::new(reason.clone())));
                 self.renew_if_dead();

@@ -238,7 +238,7 @@ fn count(reader: &mut Reader<System>, losses: &mut Losses) {
             losses.add(source, reason, times, bytes);
         }
         if counts.files_refused > 0 {
-            metrics::counter!("mscp_log_collect_files_refused_total", "source" => source)
+            metrics::counter!("mscp_log_collect_refused_files_total", "source" => source)
                 .increment(counts.files_refused);
             tracing::warn!(
                 source,

@@ -286,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Make what is pending durable and answer for it.
     async fn settle(&mut self) -> Result<(), Gone> {
         if !self.pending.is_empty() {
-            let waiting = gauge!("mscp_log_beats_acks_waiting");
+            let waiting = gauge!("mscp_log_beats_waiting_acks");
             waiting.increment(1);
             let settled = self.append().await;
             waiting.decrement(1);
@@ -304,11 +304,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let events = std::mem::take(&mut self.pending);
         let encoded = self.encode(events).await?;
         let documents = encoded.documents.len() as u64;
+        let bytes: usize = encoded.documents.iter().map(Bytes::len).sum();
         for group in groups(encoded.documents) {
             self.append_group(group).await?;
         }
         // What is sent again is counted again, so only now.
         counter!("mscp_log_ingest_records_total", "way" => "beats").increment(documents);
+        counter!("mscp_log_ingest_bytes_total", "way" => "beats").increment(bytes as u64);
         refused("host", encoded.of_other_hosts);
         refused("too_large", encoded.too_large);
         counter!("mscp_log_beats_unreadable_events_total").increment(encoded.unreadable);

@@ -273,7 +273,7 @@ pub(super) fn too_large(broker: &mut Kafka) -> Result<(), Failed> {
         scene.api(Method::DELETE, &path).await;
         assert_eq!(numbers(&scene.letters().await), numbers(&again)[1..]);
         until("the gauge of letters", async || {
-            scene.metric("mscp_log_dead_letters{").await == 1
+            scene.metric("mscp_log_kept_dead_letters{").await == 1
         })
         .await
     })
