@@ -100,6 +100,19 @@ fn combinations(labels: &[Label]) -> Vec<Vec<metrics::Label>> {
     sets
 }
 
+/// When the certificates of listeners expire, in seconds since the epoch, by
+/// the configuration's section, out of what `/metrics` answers.
+#[must_use]
+pub fn certificate_expiries(rendered: &str) -> Vec<(String, i64)> {
+    const NAME: &str = "mscp_log_tls_certificate_expiry_timestamp_seconds{listener=\"";
+    let lines = rendered.lines().filter_map(|line| line.strip_prefix(NAME));
+    let expiries = lines.filter_map(|line| {
+        let (listener, value) = line.split_once("\"} ")?;
+        Some((listener.to_owned(), value.parse().ok()?))
+    });
+    expiries.collect()
+}
+
 /// Sums of the metrics that count losses, by what and why, out of what
 /// `/metrics` answers: `collect.truncated`, `buffer.corrupt`. Those of bytes are
 /// left out, since each has one of records beside it; so is what is 0.

@@ -88,6 +88,12 @@ impl Health {
         readiness
     }
 
+    /// What was counted so far, as Prometheus reads it.
+    #[must_use]
+    pub fn counted(&self) -> String {
+        self.metrics.render()
+    }
+
     /// Before each scrape, set the gauges that are read rather than counted.
     pub fn measure(&mut self, measure: impl Fn() + Send + Sync + 'static) {
         self.measures.push(Box::new(measure));

@@ -223,3 +223,15 @@ fn what_counts_losses_begins_at_zero_with_all_its_reasons() {
     }
     assert_eq!(combinations(&[]), [Vec::new()]);
 }
+
+#[test]
+fn certificates_are_read_out_of_what_is_rendered() {
+    let rendered = "# TYPE x gauge\n\
+        mscp_log_tls_certificate_expiry_timestamp_seconds{listener=\"http\"} 1800000000\n\
+        mscp_log_tls_certificate_expiry_timestamp_seconds{listener=\"beats\"} 1900000000\n";
+    let expected = [
+        ("http".to_owned(), 1_800_000_000),
+        ("beats".to_owned(), 1_900_000_000),
+    ];
+    assert_eq!(certificate_expiries(rendered), expected);
+}

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::admin::instances::{BufferUse, Disk, Report, Source};
+use crate::admin::instances::{BufferUse, Certificate, Disk, Report, Source};
 use crate::admin::live::Gather;
 use crate::api::health::Health;
 use crate::buffer::Buffer;
 use crate::clock;
 use crate::collect::{Notes, machine};
 use crate::config::{Config, Role};
+use crate::metric;
 
 /// Where a node's report comes from.
 pub(super) struct Witness {
@@ -83,7 +84,12 @@ impl Witness {
             };
             (note.name.to_owned(), source)
         });
+        let counted = self.health.counted();
+        let certificates = metric::certificate_expiries(&counted).into_iter();
+        let certificates = certificates.map(|(of, expires_s)| Certificate { of, expires_s });
         Report {
+            losses: metric::losses_by_reason(&counted),
+            certificates: certificates.collect(),
             sources: sources.collect(),
             revision,
             ready: readiness.ready,

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod administration;
 mod keys;
 mod replicas;
 mod tokens;
-mod administration;
 mod turns;
 
 use std::net::Ipv4Addr;
