@@ -82,7 +82,13 @@ fn show(status: &Value) -> Result<(), Failure> {
         ("records are kept", kept),
         ("disk full", when.unwrap_or("-").to_owned()),
     ];
-    let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
+    let mut rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    for (reason, lost) in status["losses"].as_object().into_iter().flatten() {
+        rows.push(vec![format!("lost: {reason}"), number(lost)]);
+    }
     output::table(&["WHAT", "VALUE"], &rows)
 }
 

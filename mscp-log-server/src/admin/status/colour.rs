@@ -7,7 +7,7 @@ use super::{Reason, Status};
 use crate::admin::instances::Instance;
 
 /// The colour of a status; the worst sorts first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
     /// Data is being refused, or is at risk.
@@ -15,6 +15,7 @@ pub enum Colour {
     /// Something is degraded.
     Yellow,
     /// All is well.
+    #[default]
     Green,
 }
 
@@ -106,20 +107,6 @@ pub(super) fn judge(status: &mut Status, instances: Option<&[Instance]>, now_s: 
             ),
         );
     }
-    let losses = status
-        .losses
-        .iter()
-        .flatten()
-        .filter(|(_, lost)| **lost > 0);
-    let losses: Vec<String> = losses
-        .map(|(reason, lost)| format!("{lost} {reason}"))
-        .collect();
-    if !losses.is_empty() {
-        tell(
-            Colour::Yellow,
-            format!("records were lost: {}", losses.join(", ")),
-        );
-    }
     for of in &status.disks {
         let (free, total) = (of.disk.free, of.disk.total);
         if total > 0 && free < total / SCARCE {
@@ -156,4 +143,128 @@ pub(super) fn judge(status: &mut Status, instances: Option<&[Instance]>, now_s: 
     reasons.sort();
     status.status = reasons.first().map_or(Colour::Green, |worst| worst.status);
     status.reasons = reasons;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Count, Elasticsearch, Part};
+    use super::*;
+    use crate::admin::instances::{Certificate, Disk, Report};
+    use crate::admin::status::{CertificateOf, DiskOf};
+
+    const NOW_S: i64 = 1_800_000_000;
+
+    /// One that is well.
+    fn well() -> Status {
+        Status {
+            elasticsearch: Elasticsearch {
+                health: Some(json!({"status": "green"})),
+                ..Elasticsearch::default()
+            },
+            ..Status::default()
+        }
+    }
+
+    /// The colour and its first reason.
+    fn judged(mut status: Status, instances: Option<&[Instance]>) -> (Colour, String) {
+        judge(&mut status, instances, NOW_S);
+        let first = status.reasons.first().map(|reason| reason.text.clone());
+        (status.status, first.unwrap_or_default())
+    }
+
+    fn instance(status: &'static str, reasons: &[(&str, &str)]) -> Instance {
+        let reasons = reasons.iter();
+        let reasons = reasons.map(|(what, said)| ((*what).to_owned(), (*said).to_owned()));
+        Instance {
+            status,
+            seen_us: 0,
+            report: Report {
+                node: "n1".to_owned(),
+                roles: vec!["parser".to_owned()],
+                reasons: reasons.collect(),
+                ..Report::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_well_is_green_and_the_worst_decides() {
+        assert_eq!(
+            judged(well(), Some(&[instance("up", &[])])).0,
+            Colour::Green
+        );
+        let both = [
+            instance("down", &[]),
+            instance("degraded", &[("buffer", "it is full")]),
+        ];
+        let expected = (Colour::Red, "n1: buffer: it is full".to_owned());
+        assert_eq!(judged(well(), Some(&both)), expected);
+        let (colour, reason) = judged(well(), Some(&both[..1]));
+        assert_eq!(colour, Colour::Yellow);
+        assert!(reason.contains("n1 (parser) was not heard of"), "{reason}");
+        assert_eq!(judged(well(), None).0, Colour::Yellow);
+    }
+
+    #[test]
+    fn a_store_that_says_nothing_is_red() {
+        let mut status = well();
+        status.elasticsearch.health = None;
+        status.elasticsearch.reason = Some("no answer".to_owned());
+        let expected = (Colour::Red, "the store: no answer".to_owned());
+        assert_eq!(judged(status, Some(&[])), expected);
+        for (said, colour) in [("yellow", Colour::Yellow), ("red", Colour::Red)] {
+            let mut status = well();
+            status.elasticsearch.health = Some(json!({ "status": said }));
+            assert_eq!(judged(status, Some(&[])).0, colour);
+        }
+    }
+
+    #[test]
+    fn too_few_are_yellow_and_none_is_red() {
+        for (up, colour) in [(2, Colour::Green), (1, Colour::Yellow), (0, Colour::Red)] {
+            let mut status = well();
+            status.shipper = Part {
+                status: Count {
+                    scheduled: Some(2),
+                    up: Some(up),
+                    reason: None,
+                },
+                instances: Vec::new(),
+            };
+            assert_eq!(judged(status, Some(&[])).0, colour, "{up}");
+        }
+    }
+
+    #[test]
+    fn what_will_be_needed_soon_is_told_before() {
+        let mut status = well();
+        status.dead_letters.records = Some(3);
+        assert_eq!(judged(status, Some(&[])).0, Colour::Yellow);
+
+        let mut status = well();
+        status.disks = vec![DiskOf {
+            node: "store".to_owned(),
+            pod_id: None,
+            disk: Disk {
+                total: 1_000,
+                free: 70,
+            },
+        }];
+        let expected = (Colour::Yellow, "the disk of store is 93 % full".to_owned());
+        assert_eq!(judged(status, Some(&[])), expected);
+
+        for (days, colour) in [(15, Colour::Green), (13, Colour::Yellow), (-1, Colour::Red)] {
+            let mut status = well();
+            status.certificates = vec![CertificateOf {
+                node: "n1".to_owned(),
+                certificate: Certificate {
+                    of: "http".to_owned(),
+                    expires_s: NOW_S + days * 86_400,
+                },
+            }];
+            assert_eq!(judged(status, Some(&[])).0, colour, "{days}");
+        }
+    }
 }

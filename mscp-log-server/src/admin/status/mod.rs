@@ -18,7 +18,7 @@ pub use colour::Colour;
 pub use measure::{Engines, Observatory, StoreOf};
 
 /// The status of a region. A document of settings edited from it is accepted.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Status {
     /// The region.
     pub region: String,
@@ -55,8 +55,8 @@ pub struct Status {
     pub search: Value,
     /// Records that the store refused for faults of their own.
     pub dead_letters: DeadLetters,
-    /// Records that were lost, by reason, since the instances started that are
-    /// up; `null` when they are not known.
+    /// Records that were lost, by reason, as the instances that are up count
+    /// them; `null` when they are not known. What is past colours nothing.
     pub losses: Option<BTreeMap<String, u64>>,
     /// The disks of instances and of the store.
     pub disks: Vec<DiskOf>,
@@ -111,7 +111,7 @@ pub struct Rotate {
 }
 
 /// The ways in.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[schema(as = StatusCollectors)]
 pub struct Collectors {
     /// The journals of machines.
