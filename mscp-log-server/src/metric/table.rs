@@ -142,6 +142,7 @@ pub const METRICS: &[Metric] = &[
     COLLECT.counter("mscp_log_collect_journal_restarts_total", "restarts", NONE, "Children `journalctl` that ended and were started again"),
     COLLECT.counter("mscp_log_collect_journal_gaps_total", "gaps", NONE, "Cursors that were gone; reading went on at the oldest entry"),
     COLLECT.gauge("mscp_log_collect_paused", "", NONE, "1 while nothing is read because the buffer takes nothing"),
+    COLLECT.gauge("mscp_log_collect_switched_off", "", &[of("source", &["journal", "files"])], "1 while an administrator has switched this source off"),
     COLLECT.counter("mscp_log_collect_sent_chunks_total", "chunks", NONE, "Chunks that the gateway has"),
     COLLECT.counter("mscp_log_collect_send_retries_total", "retries", NONE, "Chunks that were offered again"),
     COLLECT.counter("mscp_log_lumberjack_sent_events_total", "events", NONE, "Events that the other side of `collect.lumberjack` acknowledged"),
@@ -160,6 +161,7 @@ pub const METRICS: &[Metric] = &[
     INGEST.counter("mscp_log_ingest_bytes_total", "bytes", &[WAY], "Their bytes, as the documents that they became"),
     INGEST.counter("mscp_log_ingest_unbuffered_records_total", "records", &[PUSHED], "Records that the buffer did not take; their sender was told"),
     INGEST.counter("mscp_log_ingest_refused_records_total", "records", &[of("reason", &["rate"])], "Records over `push.rate`, answered 429. What else is refused is seen in `mscp_log_http_requests_total` by status"),
+    INGEST.counter("mscp_log_ingest_refused_requests_total", "requests", &[of("reason", &["switched_off"])], "Pushes that were answered 503 because an administrator switched them off"),
     INGEST.counter("mscp_log_collect_wrong_clock_chunks_total", "chunks", NONE, "Chunks of agents whose clock is outside the window of pushes; they got the gateway's time"),
     INGEST.counter("mscp_log_clean_dropped_records_total", "records", &[of("reason", &["no_container_name", "pause_container", "no_message"])], "Records that nobody wants, by the rules of cleaning"),
 
