@@ -2,7 +2,7 @@
 //! measures: `/healthz`, `/readyz`, `/metrics`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -102,25 +102,21 @@ impl Health {
 
 /// The recorder is the process's: several nodes in one process share it.
 fn recorder() -> Result<PrometheusHandle, BuildError> {
-    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = RECORDER.get() {
+    static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    // Held all the while: of two nodes that start at once one waits.
+    let mut recorder = RECORDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*recorder {
         return Ok(handle.clone());
     }
-    let installed = PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets(&[
             0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
         ])?
-        .install_recorder();
-    match (installed, RECORDER.get()) {
-        (Ok(handle), _) => {
-            crate::metric::describe();
-            metrics::gauge!("mscp_log_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-            Ok(RECORDER.get_or_init(|| handle).clone())
-        }
-        // Another node of this process was first, between the look and the try.
-        (Err(_), Some(handle)) => Ok(handle.clone()),
-        (Err(error), None) => Err(error),
-    }
+        .install_recorder()?;
+    crate::metric::describe();
+    metrics::gauge!("mscp_log_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    *recorder = Some(handle.clone());
+    Ok(handle)
 }
 
 #[derive(OpenApi)]

@@ -151,7 +151,7 @@ pub fn start(
     config: &config::Collect,
     data: &Path,
     local: Option<&Arc<Collect>>,
-    wanted: watch::Receiver<Wanted>,
+    wanted: &watch::Receiver<Wanted>,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Notes, AgentError> {

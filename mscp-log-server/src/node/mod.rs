@@ -409,7 +409,7 @@ impl Node {
             &config.collect,
             data,
             local,
-            wanted,
+            &wanted,
             tasks,
             stop,
         )?)

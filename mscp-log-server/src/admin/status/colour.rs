@@ -68,16 +68,10 @@ pub(super) fn judge(status: &mut Status, instances: Option<&[Instance]>, now_s: 
             _ => {}
         }
     }
-    match status.kafka.health_check {
-        Some(false) => {
-            let why = status
-                .kafka
-                .reason
-                .as_deref()
-                .unwrap_or("it takes no records");
-            tell(Colour::Red, format!("Kafka: {why}"));
-        }
-        Some(true) | None => {}
+    if status.kafka.health_check == Some(false) {
+        let why = status.kafka.reason.as_deref();
+        let why = why.unwrap_or("it takes no records");
+        tell(Colour::Red, format!("Kafka: {why}"));
     }
     let store = &status.elasticsearch;
     let health = store

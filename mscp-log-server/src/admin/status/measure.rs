@@ -145,7 +145,7 @@ impl Observatory {
             shipper: self.part("shipper", live, &instances),
             rotator: self.part("rotator", live, &instances),
             kafka: self.kafka(brokers),
-            elasticsearch: self.elasticsearch(health, nodes),
+            elasticsearch: self.elasticsearch(health, &nodes),
             buffer: self.buffer(live),
             search: current.map_or(Value::Null, |now| now.document()["search"].take()),
             dead_letters: match letters {
@@ -293,7 +293,7 @@ impl Observatory {
         }
     }
 
-    fn elasticsearch(&self, health: Asked<Value>, nodes: Asked<Value>) -> Elasticsearch {
+    fn elasticsearch(&self, health: Asked<Value>, nodes: &Asked<Value>) -> Elasticsearch {
         let of = |up: Option<u64>, reason: &Option<String>| Count {
             scheduled: None,
             up,
@@ -323,7 +323,7 @@ impl Observatory {
             store.settings.reason = Some("the store is in this process".to_owned());
             return store;
         }
-        let (rows, reason) = match &nodes {
+        let (rows, reason) = match nodes {
             Ok(rows) => (rows.as_array(), None),
             Err(reason) => (None, Some(reason.clone())),
         };

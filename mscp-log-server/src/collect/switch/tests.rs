@@ -97,7 +97,7 @@ impl Scene {
                 &config.collect,
                 self.folder.path(),
                 Some(&collect),
-                self.wanted.subscribe(),
+                &self.wanted.subscribe(),
                 &mut tasks,
                 &stop,
             );
