@@ -150,7 +150,7 @@ const HEAD: &str = "\
 
 `GET /metrics` answers in Prometheus's text format, with a token that grants it, or on a listener of its own
 (`http.metrics_listen`). Every process tells what its roles do; counters begin with it, but for `mscp_log_collect_lo*`, which an agent keeps.
-Alert rules and a dashboard made of these are in `reference-deploy/components` ([operating](operating.md#alerts)).
+A dashboard made of these is in `reference-deploy/components/dashboard`.
 
 No label has a value that a caller chooses: a `route` is the template of an endpoint as in `openapi.json`, without the base, never a path. `/{region}/log/{*rest}` is
 Elasticsearch's API, `door` stands for what was refused before it was routed (a token, a path), `none` for what is nowhere. No token, app id, host or index is in a metric.
