@@ -174,7 +174,7 @@ impl Outcome {
                 .get(&why)
                 .map_or(0, |lost| lost.sources.len());
             let labels = format!("source=\"files\",reason=\"{reason}\"");
-            let counted = self.counter("collect_lost_total", &labels);
+            let counted = self.counter("collect_losses_total", &labels);
             if counted < sources as u64 {
                 let text =
                     format!("lines of {sources} files are gone ({why:?}), counted {counted}");
@@ -187,7 +187,7 @@ impl Outcome {
         for (why, name, labels) in [
             (
                 Why::Pause,
-                "clean_dropped_total",
+                "clean_dropped_records_total",
                 "reason=\"pause_container\"",
             ),
             (
