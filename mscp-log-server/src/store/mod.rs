@@ -43,13 +43,14 @@ pub struct Spreading {
     pub replicas: Option<u64>,
 }
 
-/// Why a [`Spread`] was not read, or not changed: then nothing was.
+/// Why a [`Spread`] was not read, or not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SpreadError {
-    /// The store cannot do it, or it would put what it has at risk.
+    /// The store cannot do it, or it would put what it has at risk: nothing was
+    /// changed.
     #[error("{0}")]
     Refused(String),
-    /// It cannot be asked now.
+    /// It cannot be asked now; what it was asked last may have been done.
     #[error("{0}")]
     Away(String),
 }

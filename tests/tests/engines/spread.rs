@@ -154,12 +154,8 @@ async fn change(running: &Running, version: Version) {
     let path = format!("/{OLD}/_settings");
     ask(running, Method::PUT, &path, Some(lock(true))).await;
     let refused = node.set_spread(said(Some(1), Some(0))).await.unwrap_err();
-    // Version 6 does not say of which index it speaks.
-    let told = match version {
-        Version::Es6 => "index read-only",
-        _ => OLD,
-    };
-    assert!(refused.to_string().contains(told), "{refused}");
+    let block = "cluster_block_exception";
+    assert!(refused.to_string().contains(block), "{refused}");
     assert_eq!(node.spread().await.unwrap(), Some(is(3, 0)));
     ask(running, Method::PUT, &path, Some(lock(false))).await;
 

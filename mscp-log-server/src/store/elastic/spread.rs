@@ -84,10 +84,17 @@ async fn our_template(nodes: &Nodes, engine: &Engine) -> Result<Option<Value>, E
         return Ok(None);
     }
     let body = good(nodes, &answer, "GET of the index template")?;
-    Ok(Some(match is_legacy(engine) {
+    let mut template = match is_legacy(engine) {
         true => body["mscp-log"].clone(),
         false => body["index_templates"][0]["index_template"].clone(),
-    }))
+    };
+    if let Some(members) = template.as_object_mut() {
+        // Elasticsearch from 9.2 on shows these and does not take them.
+        let is_its_own =
+            |name: &str| name.starts_with("created_date") || name.starts_with("modified_date");
+        members.retain(|name, _| !is_its_own(name));
+    }
+    Ok(Some(template))
 }
 
 fn settings_of<'t>(engine: &Engine, template: &'t Value) -> &'t Value {
@@ -202,9 +209,11 @@ pub(super) async fn change(
         Ok(now)
     };
     let done = done.await;
-    if done.is_err() {
+    if done.is_err()
         // What is refused is refused whole.
-        put(nodes, engine, &template).await?;
+        && let Err(error) = put(nodes, engine, &template).await
+    {
+        tracing::warn!(%error, "the index template could not be put back as it was");
     }
     done
 }

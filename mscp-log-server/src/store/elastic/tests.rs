@@ -363,7 +363,8 @@ async fn how_long_a_client_waits_for_the_cluster_may_change() {
 /// replicas, and an index must not be changed.
 fn two_nodes(got: &Got) -> (StatusCode, Value) {
     let settings = json!({"index": {"number_of_shards": "1", "number_of_replicas": "3"}});
-    let template = json!({"index_patterns": ["logstash-*"], "template": {"settings": settings}});
+    let template = json!({"index_patterns": ["logstash-*"], "template": {"settings": settings},
+        "created_date_millis": 1, "modified_date": "2026-11-24T00:00:00Z"});
     let simulated = json!({"index": {"number_of_shards": "1", "number_of_replicas": "1"}});
     match (got.method.as_str(), got.target.as_str()) {
         ("GET", "/_index_template/mscp-log") => (
@@ -377,6 +378,13 @@ fn two_nodes(got: &Got) -> (StatusCode, Value) {
             StatusCode::OK,
             json!({"status": "red", "number_of_data_nodes": 2}),
         ),
+        ("PUT", "/_index_template/mscp-log") if got.body.windows(5).any(|w| w == b"_date") => {
+            let error = json!({"type": "invalid_index_template_exception", "reason": "managed by the system"});
+            (
+                StatusCode::BAD_REQUEST,
+                json!({"error": error, "status": 400}),
+            )
+        }
         ("PUT", target) if target.contains("/_settings") => {
             let error = json!({"type": "cluster_block_exception", "reason": "index [a] blocked"});
             (
