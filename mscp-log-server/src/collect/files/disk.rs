@@ -330,7 +330,10 @@ impl Disk for System {
             base(place, path, *kind);
         }
         for (folder, known) in &bases {
-            for name in names(folder, &mut scan.incomplete) {
+            let mut complete = true;
+            let names = names(folder, &mut complete);
+            scan.incomplete |= !complete;
+            for name in names {
                 let Some(before) = before_rotation(&name, |name| known.contains_key(name)) else {
                     continue;
                 };

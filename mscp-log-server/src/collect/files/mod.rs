@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mscp_log_core::clean::chunk::{self, FileKind, Head};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
@@ -166,7 +167,7 @@ fn run(
         }
         if Instant::now() >= next_scan {
             let begun = Instant::now();
-            reader.scan(now_us(), at_end, &mut out);
+            reader.scan(files_now_us(), at_end, &mut out);
             at_end = false;
             let regular = if reader.disk().watches() {
                 files.rescan
@@ -203,6 +204,12 @@ const SOURCES: [(FileKind, &str); 2] = [
     (FileKind::Container, "containers"),
     (FileKind::File, "files"),
 ];
+
+/// Now, by the clock that a file system takes the times of its files from.
+fn files_now_us() -> i64 {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
 
 /// How far it is.
 fn tell(reader: &Reader<System>, now_us: i64) {

@@ -2,7 +2,7 @@
 //! forgotten. It asks a [`Disk`] for what it needs, so that a model of a file
 //! system can answer, change between any two questions, and crash.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 
 use encoding_rs::Encoding;
@@ -128,6 +128,9 @@ struct Tracked<H> {
     flushed: bool,
     /// Scans in a row that did not find it.
     missing: u32,
+    /// Whether it has no name any more and was read to its end. The next scan forgets
+    /// it, after it has seen what may be a copy of it.
+    ended: bool,
 }
 
 /// How many scans in a row must miss a file before it is gone: a folder that
@@ -156,6 +159,10 @@ pub(super) struct Reader<D: Disk> {
     forgotten: Vec<(String, [Beginning; 2])>,
     /// Whether files were begun since the last scan.
     begun: bool,
+    /// The time of the last scan that was handed over to be kept.
+    told_us: i64,
+    /// Rotated files that the last scan found and that were not read.
+    passed_over: HashSet<(Key, Option<i64>)>,
     /// Every file by where it was found last.
     places: HashMap<String, Key>,
 }
@@ -215,6 +222,7 @@ impl<D: Disk> Reader<D> {
                 read_to: 0,
                 flushed: false,
                 missing: 0,
+                ended: false,
             };
             files.insert(tracked.follow.position.key, tracked);
         }
@@ -238,6 +246,8 @@ impl<D: Disk> Reader<D> {
             counts: [Counts::default(); 2],
             forgotten: Vec::new(),
             begun: false,
+            told_us: scanned_us,
+            passed_over: HashSet::new(),
             places: HashMap::new(),
         }
     }
@@ -270,7 +280,8 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Look through the folders: what is new, what moved, what is gone. Files
-    /// that were never seen begin at their end where `at_end`.
+    /// that were never seen begin at their end where `at_end`. `now_us` is by the
+    /// clock that times of files are of, which is coarser than others.
     pub(super) fn scan(&mut self, now_us: i64, at_end: bool, out: &mut Vec<Item>) {
         let places = self.files.values().map(|tracked| {
             let position = &tracked.follow.position;
@@ -303,6 +314,8 @@ impl<D: Disk> Reader<D> {
             self.at.insert(found.at.clone(), file);
             self.found(found, now_us, at_end, out);
         }
+        let passed_over = std::mem::take(&mut self.passed_over);
+        let mut untold = false;
         for found in scan.found.iter().filter(|found| found.rotated) {
             if self.is_known(found) {
                 self.found(found, now_us, at_end, out);
@@ -315,16 +328,23 @@ impl<D: Disk> Reader<D> {
             // made since the last scan is new.
             let place = found.target.as_ref().unwrap_or(&found.path);
             let made = found.stat.birth_us.unwrap_or(found.stat.modified_us);
-            let since_scan = self.scanned_us > 0 && made >= self.scanned_us;
+            let file = (found.stat.key, found.stat.birth_us);
+            let since_scan =
+                self.scanned_us > 0 && made >= self.scanned_us && !passed_over.contains(&file);
             let stood = before.get(place);
             let moved = self.at.get(place) != stood.map(|stood| &stood.file);
             let new = match (stood.map(|stood| stood.file), found.stat.birth_us) {
                 (None, _) => since_scan,
-                (Some((_, Some(of))), Some(this)) => moved && this > of,
+                // The clock of births is coarse: both may be of one moment.
+                (Some((_, Some(of))), Some(this)) => moved && this >= of,
                 (Some((key, _)), _) => since_scan && (moved || !self.stands(place, key)),
             };
             if new && !self.is_copy(found, stood) {
                 self.found(found, now_us, false, out);
+            } else {
+                self.passed_over.insert(file);
+                // A start that knows of no later scan would take it for new.
+                untold |= made >= self.told_us;
             }
         }
         // Places whose file is between two names keep it.
@@ -340,8 +360,9 @@ impl<D: Disk> Reader<D> {
         } else {
             self.gone(out);
         }
-        if self.begun || out.len() > known || self.scanned_us == 0 {
+        if self.begun || untold || out.len() > known || self.scanned_us == 0 {
             out.push(Item::place(Place::Scanned(now_us)));
+            self.told_us = now_us;
         }
         self.begun = false;
         self.forgotten.clear();
@@ -374,6 +395,7 @@ impl<D: Disk> Reader<D> {
             return;
         };
         tracked.missing = 0;
+        tracked.ended = false;
         if tracked.at != found.at {
             tracked.at.clone_from(&found.at);
         }
@@ -480,6 +502,7 @@ impl<D: Disk> Reader<D> {
             read_to: 0,
             flushed: false,
             missing: 0,
+            ended: false,
         };
         self.files.insert(found.stat.key, tracked);
         self.mark(found.stat.key, now_us);
@@ -561,8 +584,9 @@ impl<D: Disk> Reader<D> {
         self.forgotten.push((position.path.clone(), begins));
         let lost = position.size.saturating_sub(position.offset);
         let counts = &mut self.counts[of(position.kind)];
-        // What is open was read to its end; of others nobody can know.
-        counts.deleted.0 += u64::from(tracked.handle.is_none() || lost > 0);
+        // Of what was not read to its end nobody can know what it had.
+        let read = tracked.ended || tracked.handle.is_some();
+        counts.deleted.0 += u64::from(!read || lost > 0);
         counts.deleted.1 += lost;
         self.open -= usize::from(tracked.handle.is_some());
         out.push(Item::forget(key));
@@ -780,7 +804,9 @@ impl<D: Disk> Reader<D> {
             }
             Seen::Nothing => {
                 if look.last {
-                    self.forget(key, out);
+                    tracked.handle = None;
+                    tracked.ended = true;
+                    self.open -= 1;
                 }
                 Ok(false)
             }
