@@ -118,6 +118,10 @@ deploy-tools:
 		GOBIN=$(CURDIR)/$(DEPLOY)/bin go install $(KUSTOMIZE) \
 		|| { echo "neither kubectl nor kustomize is here, and this Go does not build kustomize; install one of them" >&2; exit 1; }; \
 	fi
+	@if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then \
+		cd $(DEPLOY); apt-get download -qq prometheus 2>/dev/null && dpkg -x prometheus_*.deb unpacked && cp unpacked/usr/bin/promtool bin/ \
+		|| echo "no promtool: the alerts are not tried"; rm -rf unpacked prometheus_*.deb; \
+	fi
 	@if ! cmp -s tests/deploy/requirements.txt $(DEPLOY)/.complete; then \
 		rm -rf $(DEPLOY)/python; python3 -m venv $(DEPLOY)/python; \
 		$(DEPLOY)/python/bin/pip install --quiet --disable-pip-version-check -r tests/deploy/requirements.txt; \

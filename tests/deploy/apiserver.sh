@@ -102,8 +102,8 @@ echo "kube-apiserver $(kube version -o json | sed -n 's/.*"gitVersion": "\(.*\)"
 
 # A dry run makes no namespace and no kind, so those that are wanted are made.
 kube apply -f "$here/../../reference-deploy/base/namespace.yaml" >/dev/null
-kube apply -f "$here/servicemonitor.yaml" >/dev/null
-kube wait --for=condition=Established crd/servicemonitors.monitoring.coreos.com --timeout=60s >/dev/null
+kube apply -f "$here/operator.yaml" >/dev/null
+kube wait --for=condition=Established crd/servicemonitors.monitoring.coreos.com crd/prometheusrules.monitoring.coreos.com --timeout=60s >/dev/null
 
 python=${PYTHON:-python3}
 "$python" "$here/check.py" --render "$scratch/rendered"

@@ -3,6 +3,7 @@ policies (policies.py) and our own reading of configurations (`mscp-log check --
 
     check.py --program target/debug/mscp-log     everything
     check.py --render FOLDER                     only write what the overlays render to
+    check.py --write-rules                       make the alerts' prometheusrule.yaml of rules.yaml
 
 Nothing of the working tree is changed: a copy gets secrets made up for the occasion."""
 
@@ -26,10 +27,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 KUBERNETES = "1.32"
 # A resource of somebody else's, whose schema is not Kubernetes'.
 FOREIGN = {"monitoring.coreos.com/v1"}
+ALERTS = ROOT / "reference-deploy/components/alerts"
 OVERLAYS = ("single", "platform", "external")
 # Each component once, in a combination that makes sense.
 VARIANTS = {
-    "single with monitoring, dashboard, beats": ("single", ["monitoring", "dashboard", "beats"]),
+    "single with monitoring, alerts, dashboard, beats": ("single", ["monitoring", "alerts", "dashboard", "beats"]),
     "platform with journal, docker, guard, beats": ("platform", ["journal", "docker", "guard", "beats"]),
     "external with monitoring, dashboard": ("external", ["monitoring", "dashboard"]),
 }
@@ -126,6 +128,66 @@ def strict_schema_misses(bundles):
     broken = policies.Bundle(copy.deepcopy(bundles["single"].documents))
     policies.first(broken)["redinessProbe"] = {}
     return [] if schema_faults(broken) else ["the schemas let an unknown field pass"]
+
+
+# Alerts
+
+def rule_of_the_operator():
+    """The rules as the resource that the Prometheus operator reads."""
+    lines = (ALERTS / "rules.yaml").read_text().splitlines()
+    head = [
+        "# Made of rules.yaml: tests/deploy/check.py --write-rules",
+        "apiVersion: monitoring.coreos.com/v1",
+        "kind: PrometheusRule",
+        "metadata:",
+        "  name: mscp-log",
+        "spec:",
+    ]
+    return "\n".join(head + [f"  {line}" for line in lines if not line.startswith("#")]) + "\n"
+
+
+def alert_faults():
+    """The alerts: both forms alike, each documented and tried, no loss without one; what promtool says."""
+    rules = (ALERTS / "rules.yaml").read_text()
+    tests = (ROOT / "tests/deploy/alerts.yaml").read_text()
+    page = (ROOT / "docs/alerts.md").read_text()
+    metrics = (ROOT / "docs/metrics.md").read_text()
+    faults = []
+    if (ALERTS / "prometheusrule.yaml").read_text() != rule_of_the_operator():
+        faults.append("prometheusrule.yaml is not what rules.yaml makes: tests/deploy/check.py --write-rules")
+    groups = yaml.safe_load(rules)["groups"]
+    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"]}
+    described = set(re.findall(r"^### (\w+)$", page, re.M))
+    fire = {t["alertname"] for case in yaml.safe_load(tests)["tests"] for t in case["alert_rule_test"] if t["exp_alerts"]}
+    faults += [f"docs/alerts.md and the rules differ in {name}" for name in sorted(described ^ alerts.keys())]
+    faults += [f"alerts.yaml and the rules differ in {name}" for name in sorted(fire ^ alerts.keys())]
+    faults += [f"{name}: its runbook is elsewhere" for name, rule in alerts.items()
+               if not rule["annotations"]["runbook_url"].endswith(f"/docs/alerts.md#{name.lower()}")]
+    asked = set(re.findall(r"\bmscp_log_\w+", rules))
+    known = set(re.findall(r"^\| `(mscp_log_\w+)`", metrics, re.M))
+    losses = set(re.findall(r"^\| `(mscp_log_\w+)`.*\*\*Loss\.\*\*", metrics, re.M))
+    faults += [f"{name} is no metric of docs/metrics.md" for name in sorted(asked - known)]
+    faults += [f"no alert tells of {name}" for name in sorted(losses - asked)]
+    promtool = shutil.which("promtool")
+    if not promtool:
+        print("promtool is not there: the alerts were not tried")
+        return faults
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (ALERTS / "rules.yaml", ROOT / "tests/deploy/alerts.yaml"):
+            shutil.copy(file, folder)
+        for command in (["check", "rules", "rules.yaml"], ["test", "rules", "alerts.yaml"]):
+            done = subprocess.run([promtool, *command], cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                faults.append(f"promtool {' '.join(command)}: {done.stdout}{done.stderr}")
+        # It must be able to say no: each alert that never fires fails its test.
+        for name in alerts:
+            mute = [{**g, "rules": [{**r, "expr": f"({r['expr']}) * 0 > 1"} if r["alert"] == name else r for r in g["rules"]]}
+                    for g in groups]
+            (pathlib.Path(folder) / "rules.yaml").write_text(yaml.safe_dump({"groups": mute}))
+            done = subprocess.run([promtool, "test", "rules", "alerts.yaml"], cwd=folder, capture_output=True, check=False)
+            if not done.returncode:
+                faults.append(f"{name} was muted, and its test passed")
+    return faults
 
 
 # Our own configuration
@@ -322,7 +384,11 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     arguments.add_argument("--program", type=pathlib.Path, help="the program mscp-log")
     arguments.add_argument("--render", type=pathlib.Path, help="write what the overlays render to, and end")
+    arguments.add_argument("--write-rules", action="store_true", help="make the alerts' prometheusrule.yaml, and end")
     wanted = arguments.parse_args()
+    if wanted.write_rules:
+        (ALERTS / "prometheusrule.yaml").write_text(rule_of_the_operator())
+        return
     read_pages()
     with tempfile.TemporaryDirectory() as scratch:
         rendered = render(pathlib.Path(scratch))
@@ -340,6 +406,7 @@ def main():
     misses, tried = unbroken(bundles)
     faults += misses + strict_schema_misses(bundles) + image_faults(DOCKERFILE)
     faults += not_found(image_faults, DOCKERFILE, DOCKERFILE_BREAKS)
+    faults += alert_faults()
     objects = sum(len(bundle.documents) for bundle in bundles.values())
     print(f"{len(bundles)} renderings, {objects} objects against the schemas of Kubernetes {KUBERNETES} and "
           f"{len(policies.POLICIES)} policies; {tried} changes that break a policy")

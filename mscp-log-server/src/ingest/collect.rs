@@ -3,11 +3,12 @@
 //! is sent twice is one record.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use metrics::counter;
 use mscp_log_core::access::Restriction;
-use mscp_log_core::clean::chunk::Chunk;
+use mscp_log_core::clean::chunk::{Chunk, Head};
 use serde::Serialize;
 
 use super::body::{Bodies, Received};
@@ -58,7 +59,12 @@ pub enum CollectError {
 pub struct Collect {
     pipeline: Pipeline,
     bodies: Bodies,
+    /// When a machine with a wrong clock was last named in the log.
+    named_us: AtomicI64,
 }
+
+/// How often such a machine is named.
+const NAMED_EACH_US: i64 = 60_000_000;
 
 impl Collect {
     /// Into the buffer of the region that `config` pushes to; `None` when
@@ -76,7 +82,26 @@ impl Collect {
         Some(Self {
             pipeline,
             bodies: Bodies::new(sent, whole),
+            named_us: AtomicI64::new(0),
         })
+    }
+
+    fn name_wrong_clock(&self, head: &Head<'_>, now_us: i64) {
+        counter!("mscp_log_collect_wrong_clock_chunks_total").increment(1);
+        let last = self.named_us.load(Ordering::Relaxed);
+        let due = (now_us - last).abs() >= NAMED_EACH_US;
+        let mine = due
+            && (self.named_us)
+                .compare_exchange(last, now_us, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if mine {
+            let ahead_s = (head.read_us - now_us) / 1_000_000;
+            tracing::warn!(
+                host = &*head.host,
+                ahead_s,
+                "the clock of a machine is wrong; its records get the time of this one"
+            );
+        }
     }
 
     /// The region that it is for.
@@ -131,7 +156,7 @@ impl Collect {
             })?;
             // A machine's clock must not be able to make indices at will.
             if !self.pipeline.window(now_us).holds(chunk.head.read_us) {
-                counter!("mscp_log_collect_wrong_clock_chunks_total").increment(1);
+                self.name_wrong_clock(&chunk.head, now_us);
                 chunk.head.read_us = now_us;
             }
             if let Some(restrictions) = visible {
