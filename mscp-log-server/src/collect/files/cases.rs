@@ -55,6 +55,7 @@ impl Disk for One {
         Scan {
             found: vec![found],
             incomplete: false,
+            unsettled: false,
         }
     }
 

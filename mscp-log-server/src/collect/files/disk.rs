@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use mscp_log_core::clean::chunk::FileKind;
 use rustix::fs::OFlags;
@@ -142,6 +142,72 @@ fn before_rotation(name: &str, is_name: impl Fn(&str) -> bool) -> Option<&str> {
         }
     }
     None
+}
+
+/// A file under the name that rotation gave it.
+struct Rotated {
+    name: String,
+    /// The name that it had.
+    before: String,
+    stat: Stat,
+}
+
+/// The names of files before rotation: what they are found by, and of which kind they are.
+type Known = HashMap<String, (String, FileKind)>;
+
+fn rotated(folder: &Path, known: &Known, complete: &mut bool) -> Vec<Rotated> {
+    let mut found = Vec::new();
+    for name in names(folder, complete) {
+        let Some(before) = before_rotation(&name, |name| known.contains_key(name)) else {
+            continue;
+        };
+        let metadata = fs::symlink_metadata(folder.join(&name));
+        if let Some(metadata) = metadata.ok().filter(Metadata::is_file) {
+            found.push(Rotated {
+                before: before.to_owned(),
+                stat: stat(&metadata),
+                name,
+            });
+        }
+    }
+    found
+}
+
+/// A folder that did not change for so long was not changed while it was read either, if it has
+/// the same time afterwards.
+const STILL: Duration = Duration::from_secs(1);
+/// How often a folder is read that changes all the while.
+const ROUNDS: u32 = 8;
+
+/// Rotated files as they were at one moment: one that is renamed while a folder is read may be
+/// seen under neither name. False where that moment did not come.
+fn at_one_moment(folder: &Path, known: &Known, complete: &mut bool) -> (Vec<Rotated>, bool) {
+    let modified = || {
+        fs::metadata(folder)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
+    let before = modified();
+    let mut seen = rotated(folder, known, complete);
+    let still = before.is_some_and(|time| time.elapsed().is_ok_and(|age| age > STILL));
+    if still && modified() == before {
+        return (seen, true);
+    }
+    let of = |rotated: &[Rotated]| -> Vec<(String, Key)> {
+        let files = rotated.iter();
+        files
+            .map(|file| (file.name.clone(), file.stat.key))
+            .collect()
+    };
+    for _ in 0..ROUNDS {
+        let again = rotated(folder, known, complete);
+        // Each file was under its name twice: between both they were all there.
+        if of(&again) == of(&seen) {
+            return (again, true);
+        }
+        seen = again;
+    }
+    (seen, false)
 }
 
 /// What changed, by inotify.
@@ -293,7 +359,7 @@ impl Disk for System {
         let mut folders = BTreeSet::new();
         // The names in each folder whose rotated forms are looked for: what
         // they are found by, where that leads, and of which kind they are.
-        let mut bases: HashMap<PathBuf, HashMap<String, (String, FileKind)>> = HashMap::new();
+        let mut bases: HashMap<PathBuf, Known> = HashMap::new();
         let mut base = |at: &str, path: &str, kind: FileKind| {
             let at = Path::new(at);
             if let (Some(folder), Some(name)) = (at.parent(), at.file_name()) {
@@ -331,21 +397,14 @@ impl Disk for System {
         }
         for (folder, known) in &bases {
             let mut complete = true;
-            let names = names(folder, &mut complete);
+            let (rotated, settled) = at_one_moment(folder, known, &mut complete);
             scan.incomplete |= !complete;
-            for name in names {
-                let Some(before) = before_rotation(&name, |name| known.contains_key(name)) else {
-                    continue;
-                };
+            scan.unsettled |= !settled;
+            for Rotated { name, before, stat } in rotated {
                 let path = folder.join(&name);
-                let (Some((original, kind)), Some(at)) = (known.get(before), path.to_str()) else {
+                let (Some((original, kind)), Some(at)) = (known.get(&before), path.to_str()) else {
                     continue;
                 };
-                let metadata = fs::symlink_metadata(&path);
-                let Some(metadata) = metadata.ok().filter(Metadata::is_file) else {
-                    continue;
-                };
-                let stat = stat(&metadata);
                 if seen.insert(stat.key) {
                     let place = folder.join(before).to_str().map(str::to_owned);
                     scan.found.push(Found {

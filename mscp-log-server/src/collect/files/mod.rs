@@ -13,6 +13,7 @@ mod lines;
 #[cfg(test)]
 mod model;
 mod reader;
+mod records;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

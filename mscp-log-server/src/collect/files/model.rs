@@ -319,6 +319,7 @@ impl Disk for Model {
         Scan {
             found: found.collect(),
             incomplete: false,
+            unsettled: false,
         }
     }
 

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 
 use encoding_rs::Encoding;
-use mscp_log_core::clean::chunk::{self, FileKind, Head, Writer};
+use mscp_log_core::clean::chunk::{self, FileKind, Head};
 
 use super::follow::{Beginning, FilePosition, Follow, Key, Look, PRINT_BYTES, Seen, print};
 use super::lines::{Joining, TimeFormat};
+use super::records::Records;
 use crate::collect::keep::{Item, Place};
 
 /// What a file system says of a file.
@@ -48,6 +49,8 @@ pub(super) struct Scan {
     pub(super) found: Vec<Found>,
     /// Whether some folder could not be read: then what is missing is not gone.
     pub(super) incomplete: bool,
+    /// Whether files were renamed all the while, so that some may be missing.
+    pub(super) unsettled: bool,
 }
 
 /// What the reader asks of a file system.
@@ -136,6 +139,19 @@ struct Tracked<H> {
 /// How many scans in a row must miss a file before it is gone: a folder that
 /// is read while a file in it is renamed may show it under neither name.
 const MISSING: u32 = 2;
+
+/// How often the folders are looked through while files are renamed.
+const PASSES: u32 = 8;
+
+/// What came of looking through the folders once.
+#[derive(Default)]
+struct Looked {
+    /// Whether nothing was renamed meanwhile that matters.
+    settled: bool,
+    incomplete: bool,
+    /// Whether a file was passed over that was made since the last scan that was kept.
+    untold: bool,
+}
 
 pub(super) struct Reader<D: Disk> {
     disk: D,
@@ -283,6 +299,42 @@ impl<D: Disk> Reader<D> {
     /// that were never seen begin at their end where `at_end`. `now_us` is by the
     /// clock that times of files are of, which is coarser than others.
     pub(super) fn scan(&mut self, now_us: i64, at_end: bool, out: &mut Vec<Item>) {
+        for tracked in self.files.values_mut() {
+            tracked.missing += 1;
+        }
+        let mut looked = Looked::default();
+        // What is renamed meanwhile is looked for again at once, so that all that is
+        // begun now is handed over together: a start knows of all or nothing of it.
+        for _ in 0..PASSES {
+            let pass = self.look_through(now_us, at_end, out);
+            looked.incomplete |= pass.incomplete;
+            looked.untold |= pass.untold;
+            if pass.settled {
+                break;
+            }
+        }
+        let known = out.len();
+        if looked.incomplete {
+            for tracked in self.files.values_mut() {
+                tracked.missing = tracked.missing.min(MISSING - 1);
+            }
+        } else {
+            self.gone(out);
+        }
+        if self.begun || looked.untold || out.len() > known || self.scanned_us == 0 {
+            out.push(Item::place(Place::Scanned(now_us)));
+            self.told_us = now_us;
+        }
+        self.begun = false;
+        self.forgotten.clear();
+        self.scanned_us = now_us;
+        let places = self.files.iter();
+        self.places = places
+            .map(|(key, tracked)| (tracked.at.clone(), *key))
+            .collect();
+    }
+
+    fn look_through(&mut self, now_us: i64, at_end: bool, out: &mut Vec<Item>) -> Looked {
         let places = self.files.values().map(|tracked| {
             let position = &tracked.follow.position;
             let place = position.target.as_deref().unwrap_or(&position.path);
@@ -291,9 +343,6 @@ impl<D: Disk> Reader<D> {
         let places: Vec<_> = places.collect();
         let scan = self.disk.scan(&places);
         drop(places);
-        for tracked in self.files.values_mut() {
-            tracked.missing += 1;
-        }
         // What stood at each place, and how it began: its position may be
         // forgotten below, and copies of it must still be known.
         let before: HashMap<String, Stood> = std::mem::take(&mut self.at)
@@ -315,7 +364,7 @@ impl<D: Disk> Reader<D> {
             self.found(found, now_us, at_end, out);
         }
         let passed_over = std::mem::take(&mut self.passed_over);
-        let mut untold = false;
+        let (mut untold, mut undecided) = (false, HashSet::new());
         for found in scan.found.iter().filter(|found| found.rotated) {
             if self.is_known(found) {
                 self.found(found, now_us, at_end, out);
@@ -339,38 +388,38 @@ impl<D: Disk> Reader<D> {
                 (Some((_, Some(of))), Some(this)) => moved && this >= of,
                 (Some((key, _)), _) => since_scan && (moved || !self.stands(place, key)),
             };
-            if new && !self.is_copy(found, stood) {
-                self.found(found, now_us, false, out);
-            } else {
-                self.passed_over.insert(file);
-                // A start that knows of no later scan would take it for new.
-                untold |= made >= self.told_us;
+            if new {
+                match self.is_copy(found, stood) {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.found(found, now_us, false, out);
+                        continue;
+                    }
+                    None => {
+                        undecided.insert(place);
+                        continue;
+                    }
+                }
             }
+            self.passed_over.insert(file);
+            // A start that knows of no later scan would take it for new.
+            untold |= made >= self.told_us;
         }
-        // Places whose file is between two names keep it.
+        // Places whose file is between two names keep it, and so do those beside
+        // which there may be more: what is found next is newer than that file.
         for (place, stood) in before {
-            self.at.entry(place).or_insert(stood.file);
+            if scan.unsettled || undecided.contains(&place) {
+                self.at.insert(place, stood.file);
+            } else {
+                self.at.entry(place).or_insert(stood.file);
+            }
         }
         self.at.retain(|_, (key, _)| self.files.contains_key(key));
-        let known = out.len();
-        if scan.incomplete {
-            for tracked in self.files.values_mut() {
-                tracked.missing = tracked.missing.min(MISSING - 1);
-            }
-        } else {
-            self.gone(out);
+        Looked {
+            settled: !scan.unsettled && undecided.is_empty(),
+            incomplete: scan.incomplete,
+            untold,
         }
-        if self.begun || untold || out.len() > known || self.scanned_us == 0 {
-            out.push(Item::place(Place::Scanned(now_us)));
-            self.told_us = now_us;
-        }
-        self.begun = false;
-        self.forgotten.clear();
-        self.scanned_us = now_us;
-        let places = self.files.iter();
-        self.places = places
-            .map(|(key, tracked)| (tracked.at.clone(), *key))
-            .collect();
     }
 
     /// The file at this place was written.
@@ -521,17 +570,23 @@ impl<D: Disk> Reader<D> {
         offset > 0 && print.is_some_and(|(print, _)| print == known)
     }
 
-    /// Whether a file begins as one does, or did, that is followed under its name.
-    fn is_copy(&mut self, found: &Found, stood: Option<&Stood>) -> bool {
+    /// Whether a file begins as one does, or did, that is followed under its name;
+    /// `None` where it is at that path no more.
+    fn is_copy(&mut self, found: &Found, stood: Option<&Stood>) -> Option<bool> {
         let begin = self.disk.open(&found.at).and_then(|handle| {
             let mut begin = vec![0; PRINT_BYTES as usize];
             let read = self.disk.read(&handle, 0, &mut begin)?;
             begin.truncate(read);
-            Ok(begin)
+            Ok((begin, self.disk.stat(&handle)?.key))
         });
-        // What cannot be read now is not begun; a scan that can read it is
-        // late, but a record is not doubled.
-        let Ok(begin) = begin else { return true };
+        let begin = match begin {
+            Ok((begin, key)) if key == found.stat.key => begin,
+            Ok(_) => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // What cannot be read now is not begun; a scan that can read it is
+            // late, but a record is not doubled.
+            Err(_) => return Some(true),
+        };
         let of_name = self.files.values().map(|tracked| &tracked.follow.position);
         let of_name = of_name.filter(|position| position.path == found.path);
         let begins = of_name.flat_map(|position| [position.head, position.before]);
@@ -542,7 +597,7 @@ impl<D: Disk> Reader<D> {
         let mut begins = begins
             .chain(stood.into_iter().flat_map(|stood| stood.begins))
             .chain(forgotten.flat_map(|(_, begins)| *begins));
-        begins.any(|known| known.begins(&begin))
+        Some(begins.any(|known| known.begins(&begin)))
     }
 
     /// A hash of what stands before `offset` in the file at `path`, if it is
@@ -818,51 +873,5 @@ fn of(kind: FileKind) -> usize {
     match kind {
         FileKind::Container => 0,
         FileKind::File => 1,
-    }
-}
-
-/// The records of one look, as a chunk.
-struct Records<'r> {
-    writer: Option<Writer>,
-    reading: &'r Reading,
-    heads: &'r dyn Heads,
-    read_us: i64,
-    failed: Option<serde_json::Error>,
-}
-
-impl Records<'_> {
-    fn add(&mut self, position: &FilePosition, line: &super::lines::Line<'_>) {
-        if self.writer.is_none() {
-            let file = chunk::File {
-                kind: position.kind,
-                path: (&*position.path).into(),
-                target: position.target.as_deref().map(Into::into),
-                device: position.id.device,
-                inode: position.id.inode,
-                generation: position.generation,
-            };
-            match Writer::new(&self.heads.head(self.read_us, file)) {
-                Ok(writer) => self.writer = Some(writer),
-                Err(error) => self.failed = Some(error),
-            }
-        }
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
-        let (message, _) = self.reading.encoding.decode_without_bom_handling(line.text);
-        let message = match message.strip_prefix('\u{feff}') {
-            Some(rest) if line.offset == 0 => rest,
-            _ => &*message,
-        };
-        let found = self.reading.time.as_ref();
-        writer.line(&chunk::Line {
-            offset: line.offset,
-            message: message.into(),
-            time_us: line
-                .time_us
-                .or_else(|| found.and_then(|format| format.read(line.text))),
-            stream: line.stream.map(Into::into),
-            truncated: line.truncated,
-        });
     }
 }
