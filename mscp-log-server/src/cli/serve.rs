@@ -126,11 +126,21 @@ impl Stop {
 }
 
 /// The node's own log, to the standard error, at `level` or the configured one.
+///
+/// A level without a target is this system's: libraries that tell of each request would have
+/// an agent that reads its own console read more for everything that it sends.
 pub(super) fn log_to_stderr(config: &Config, level: Option<&str>) {
     use std::io::IsTerminal as _;
     let level = level.unwrap_or(&config.log.level);
+    let own = match level {
+        "debug" | "trace" => ["server", "client", "core"]
+            .map(|name| format!(",mscp_log_{name}={level}"))
+            .concat(),
+        _ => String::new(),
+    };
+    let level = if own.is_empty() { level } else { "info" };
     // What Kubernetes does not answer is told by whoever asked, with what was asked.
-    let level = format!("kube_client=off,{level}");
+    let level = format!("kube_client=off,{level}{own}");
     let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(level);
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

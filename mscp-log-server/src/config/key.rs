@@ -34,7 +34,7 @@ pub(crate) const KEYS: &[Key] = &[
         "log.level",
         Form::Text,
         Some(r#""info""#),
-        "What the node itself logs to standard error: `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,mscp_log_server::ship=debug`.",
+        "What the node itself logs to standard error: `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,mscp_log_server::ship=debug`. A level alone is of this system; libraries stay at `info`.",
     ),
     key(
         "log.format",

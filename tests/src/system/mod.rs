@@ -6,6 +6,7 @@
 
 mod load;
 mod platform;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,6 +63,8 @@ enum Event {
     DatabaseRestarted,
     /// The database is away for a while.
     DatabaseStopped,
+    /// An administrator switches collecting and pushes off, and on again through another API.
+    SettingsChanged,
 }
 
 impl Event {
@@ -75,6 +78,7 @@ impl Event {
             Self::StoreFlawed,
             Self::DatabaseRestarted,
             Self::DatabaseStopped,
+            Self::SettingsChanged,
         ]);
         all
     }
@@ -160,7 +164,7 @@ pub async fn run(plan: Plan, folder: &Path) -> Outcome {
     let searching = tokio::spawn(searching);
     let signing = tokio::spawn(load::sign(apis.clone(), root, goes_on));
 
-    let mut probe = 0;
+    let (mut probe, mut pushed) = (0, Vec::new());
     recovered(&platform, &tokens.all, &mut probe).await;
     for round in 1..=plan.rounds {
         let mut events = Event::all();
@@ -168,7 +172,11 @@ pub async fn run(plan: Plan, folder: &Path) -> Outcome {
         for event in events {
             let name = event.name();
             eprintln!("round {round} of {}: {name}", plan.rounds);
-            platform = happen(event, platform, plan, &mut random, &mut outcome).await;
+            if event == Event::SettingsChanged {
+                pushed.extend(settings::change(&platform, &tokens.all, round).await);
+            } else {
+                platform = happen(event, platform, plan, &mut random, &mut outcome).await;
+            }
             let took = recovered(&platform, &tokens.all, &mut probe).await;
             eprintln!(
                 "round {round} of {}: {name}, over after {took:.1?}",
@@ -180,7 +188,7 @@ pub async fn run(plan: Plan, folder: &Path) -> Outcome {
     }
     more.send_replace(false);
 
-    let mut expected: Vec<String> = (0..probe).map(probe_text).collect();
+    let mut expected: Vec<String> = (0..probe).map(probe_text).chain(pushed).collect();
     for pushing in pushing {
         let (acknowledged, answers) = pushing.await.expect("it does not fail");
         expected.extend(acknowledged);
@@ -234,11 +242,14 @@ impl Tokens {
         let all = json!([
             {"method": ["GET", "POST"], "url": ["{mscp_api_url}/local/log/**"]},
             {"method": ["POST"], "url": ["{mscp_api_url}/apps/{app:uuid}/log"]},
+            {"method": ["GET", "POST"], "url": ["{mscp_api_url}/local/system/log"]},
+            {"method": ["GET"], "url": ["{mscp_api_url}/local/system/log/status"]},
         ]);
         let restricted = json!([{"method": ["GET", "POST"],
             "url": ["{mscp_api_url}/local/log/**"], "other": {"log": {"appid": [APPS[0]]}}}]);
         let collecting = json!([{"method": ["POST"], "url": ["{mscp_api_url}/local/collect"],
-            "other": {"log": {"hostname": ["node1"]}}}]);
+            "other": {"log": {"hostname": ["node1"]}}},
+            {"method": ["POST"], "url": ["{mscp_api_url}/local/system/log/instances"]}]);
         Self {
             all: issue(all).await,
             restricted: issue(restricted).await,
@@ -288,7 +299,7 @@ fn begin(event: Event, engines: &mut platform::Engines, seed: u64) {
         Event::StoreBusy => engines.proxy.set(Fault::Status(429)),
         Event::StoreFlawed => engines.proxy.set(Fault::random(seed)),
         Event::DatabaseStopped => engines.postgres.stop(),
-        Event::DatabaseRestarted | Event::Killed(_) => {}
+        Event::DatabaseRestarted | Event::SettingsChanged | Event::Killed(_) => {}
     }
 }
 
@@ -299,7 +310,7 @@ fn end(event: Event, engines: &mut platform::Engines) {
         Event::StoreKilled => engines.store.restart(),
         Event::StoreBusy | Event::StoreFlawed => engines.proxy.set(Fault::None),
         Event::DatabaseStopped => engines.postgres.restart(),
-        Event::DatabaseRestarted | Event::Killed(_) => {}
+        Event::DatabaseRestarted | Event::SettingsChanged | Event::Killed(_) => {}
     }
 }
 

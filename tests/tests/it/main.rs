@@ -12,6 +12,7 @@ mod journal;
 mod kill;
 mod lifecycle;
 mod metrics;
+mod own_log;
 mod passthrough;
 mod push;
 mod restriction;
