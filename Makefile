@@ -93,6 +93,21 @@ clients: ## install the clients of Elasticsearch, OpenSearch and Logstash that t
 		cp tests/clients/javascript/package.json $$folder/.complete; \
 	fi
 	@mkdir -p target/clients/go; cd tests/clients/go && go build -buildvcs=false -o ../../../target/clients/go/ ./...
+	@from=tests/clients/otlp/python; folder=target/clients/otlp/python; \
+	if ! cmp -s $$from/requirements.txt $$folder/.complete; then \
+		rm -rf $$folder; mkdir -p target/clients/otlp; python3 -m venv $$folder; \
+		$$folder/bin/pip install --quiet --disable-pip-version-check -r $$from/requirements.txt; \
+		cp $$from/requirements.txt $$folder/.complete; \
+	fi
+	@from=tests/clients/otlp/javascript; folder=target/clients/otlp/javascript; \
+	if ! cmp -s $$from/package.json $$folder/.complete; then \
+		rm -rf $$folder; mkdir -p $$folder; cp $$from/package.json $$folder/; \
+		npm install --prefix $$folder --silent --no-audit --no-fund --no-package-lock --ignore-scripts; \
+		cp $$from/package.json $$folder/.complete; \
+	fi
+	@folder=target/clients/otlp/go; mkdir -p $$folder; \
+	if (cd tests/clients/otlp/go && GOTOOLCHAIN=local go build -buildvcs=false -o ../../../../$$folder/otlp .); then touch $$folder/.complete; \
+	else rm -f $$folder/.complete; echo "OpenTelemetry's SDK for Go is left out: this Go does not build it"; fi
 
 test-engines: setup ## the suites of store and buffer on every engine that this machine can run
 	@$(MAKE) --no-print-directory engines ENGINES=all

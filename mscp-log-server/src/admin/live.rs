@@ -16,6 +16,10 @@ use crate::settings::{self, Kept, Settings};
 
 const EVERY: Duration = Duration::from_secs(EVERY_S);
 
+/// When an instance reports again that follows other settings than it did: by then its
+/// components have obeyed.
+const OBEYED: Duration = Duration::from_millis(500);
+
 /// How long an instance tries to take its leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -36,6 +40,8 @@ pub struct Live {
 struct State {
     followers: Vec<(String, Follower)>,
     followed: BTreeMap<String, Kept>,
+    /// Whether that has changed since it was asked last.
+    changed: bool,
 }
 
 impl std::fmt::Debug for Live {
@@ -84,6 +90,7 @@ impl Live {
             tracing::info!(region, revision = kept.revision, "following the settings");
         }
         state.followed.insert(region.to_owned(), kept);
+        state.changed = true;
         // Under the lock: what was read first is not told last.
         for (of, follower) in &state.followers {
             if of == region {
@@ -104,6 +111,10 @@ impl Live {
     /// Read the settings again now rather than within seconds.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    fn take_changed(&self) -> bool {
+        std::mem::take(&mut self.lock().changed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -199,7 +210,7 @@ pub async fn keep_in_touch(way: Way, gather: Gather, live: Arc<Live>, stop: Canc
             Err(_) => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(if live.take_changed() { OBEYED } else { EVERY }) => {}
             () = live.wake.notified() => {}
             () = stop.cancelled() => break,
         }

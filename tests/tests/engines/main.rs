@@ -12,6 +12,7 @@ mod held;
 mod kafka;
 mod restriction;
 mod rotation;
+mod senders;
 mod shipping;
 mod spread;
 mod system;
@@ -33,6 +34,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("conformance", conformance::trials),
     ("differential", differential::trials),
     ("restriction", restriction::trials),
+    ("senders", senders::trials),
     ("shipping", shipping::trials),
     // Indices of the others go.
     ("rotation", rotation::trials),
