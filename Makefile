@@ -144,7 +144,7 @@ deploy-tools:
 	fi
 
 test-deploy: setup deploy-tools ## render every overlay of reference-deploy; schemas, policies, configurations
-	$(CARGO) build --workspace --locked --bins
+	$(CARGO) build --workspace --locked --bins --tests
 	$(DEPLOY)/python/bin/python tests/deploy/check.py --program target/debug/mscp-log
 
 test-deploy-apiserver: deploy-tools etcd ## have a real kube-apiserver judge every overlay (builds it once, some minutes)

@@ -291,13 +291,7 @@ fn body(numbers: std::ops::Range<u64>, from_us: i64) -> String {
 }
 
 /// Wait until the count of what is searchable is reached, or does not rise any more.
-pub async fn settled(
-    url: &str,
-    token: &str,
-    query: &Value,
-    expected: u64,
-    patience: Duration,
-) {
+pub async fn settled(url: &str, token: &str, query: &Value, expected: u64, patience: Duration) {
     let mut last = 0;
     let mut since = Instant::now();
     loop {
