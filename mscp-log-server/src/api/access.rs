@@ -13,9 +13,9 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, REFERER};
 use http::uri::PathAndQuery;
+use http::{StatusCode, Uri};
 use mscp_log_core::access::{
     Access, Base, CanonicalPath, Decision, Method, RESERVED_REGIONS, Visible,
 };
@@ -225,17 +225,47 @@ impl Caller {
     }
 }
 
+/// Why a request does not go on as it came.
+enum Turned {
+    /// It is refused.
+    Away(Problem),
+    /// Nobody may use its method there. What the path takes (RFC 9110 section
+    /// 15.5.6) the rooms behind know: they are asked by a request that has the
+    /// method and the path alone.
+    Method(http::Method, Uri),
+}
+
+impl From<Problem> for Turned {
+    fn from(problem: Problem) -> Self {
+        Self::Away(problem)
+    }
+}
+
 /// The layer itself.
 async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    match door.admit(request) {
-        Ok(request) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let bare = match door.admit(request) {
+        Ok(request) => return next.run(request).await,
+        Err(Turned::Away(problem)) => return problem.into_response(),
+        Err(Turned::Method(method, uri)) => {
+            let mut bare = Request::default();
+            *bare.method_mut() = method;
+            *bare.uri_mut() = uri;
+            bare
+        }
+    };
+    let answer = next.run(bare).await;
+    match answer.status() {
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => answer,
+        // Whatever it is, it is not for one who showed nothing.
+        _ => {
+            Problem::new(Kind::MethodNotAllowed, "nobody may use this method here").into_response()
+        }
     }
 }
 
 impl Door {
     /// The request as the rooms behind the door may see it.
-    fn admit(self: &Arc<Self>, mut request: Request) -> Result<Request, Problem> {
+    fn admit(self: &Arc<Self>, mut request: Request) -> Result<Request, Turned> {
         let path = CanonicalPath::parse(request.uri().path())
             .map_err(|error| Problem::new(Kind::BadPath, error.to_string()))?;
         let (query, parameter) = credential::take_parameter(request.uri().query());
@@ -243,12 +273,15 @@ impl Door {
         // The address of the page before may hold a token too.
         request.headers_mut().remove(REFERER);
 
-        let method: Method = request.method().as_str().parse().map_err(|_| {
-            let detail = "expected GET, HEAD, POST, PUT, DELETE, PATCH or OPTIONS";
-            Problem::new(Kind::MethodNotAllowed, detail)
-        })?;
+        let method = request.method().as_str().parse::<Method>();
+        let method = method
+            .ok()
+            .map(|method| (method, Place::of(self.base(), method, &path)));
+        let Some((method, place)) = method.filter(|(_, place)| *place != Place::Shut) else {
+            let (parts, _) = request.into_parts();
+            return Err(Turned::Method(parts.method, parts.uri));
+        };
         let peer = self.peer(&request);
-        let place = Place::of(self.base(), method, &path);
         if place != Place::Open {
             let asked = Asked {
                 method,
@@ -370,6 +403,8 @@ struct Asked<'r> {
 enum Place {
     /// No token is looked at.
     Open,
+    /// Open to other methods; there is nothing that a token could grant.
+    Shut,
     /// A root token, and no other.
     Root,
     /// An access token; the handler decides, record by record.
@@ -387,7 +422,7 @@ impl Place {
         let reads = matches!(method, Get | Head);
         match path.as_str() {
             // The page that a browser opens first.
-            "/" | "/healthz" | "/readyz" if reads => return Self::Open,
+            "/" | "/healthz" | "/readyz" => return if reads { Self::Open } else { Self::Shut },
             OTLP_GRPC if method == Post => return Self::Push,
             _ => {}
         }
@@ -396,8 +431,20 @@ impl Place {
         };
         let segments: Vec<&str> = below.collect();
         match (segments.as_slice(), path.has_trailing_slash()) {
-            (["openapi.json"], false) if reads => Self::Open,
-            (["auth", "token_root"], false) if reads || method == Post => Self::Open,
+            (["openapi.json"], false) => {
+                if reads {
+                    Self::Open
+                } else {
+                    Self::Shut
+                }
+            }
+            (["auth", "token_root"], false) => {
+                if reads || method == Post {
+                    Self::Open
+                } else {
+                    Self::Shut
+                }
+            }
             (["auth", "session"], false) if method == Post => Self::Open,
             (["auth", "session"], false) if method == Delete => Self::Root,
             (["auth"], false) if reads || method == Post => Self::Root,

@@ -15,6 +15,8 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
+use super::body::method_not_allowed;
+
 /// One thing that a node needs to do its work: `Err` says what is wrong.
 pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -129,6 +131,7 @@ pub fn routes(health: Arc<Health>) -> Router {
     open_routes(Arc::clone(&health)).merge(
         Router::new()
             .route("/metrics", get(scrape))
+            .method_not_allowed_fallback(method_not_allowed)
             .with_state(health),
     )
 }
@@ -138,6 +141,7 @@ pub fn open_routes(health: Arc<Health>) -> Router {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(health)
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{MethodFilter, on};
 use axum::{Router, http};
 use mscp_log_core::access::{CanonicalPath, Decision, Method, Visible};
 
 use super::App;
 use super::access::{Caller, Door, Peer, RequestPath};
+use super::body::method_not_allowed;
 use super::problem::{Kind, Problem};
 use crate::identity::{Entry, Outcome};
 use crate::query::{Answered, Ask, Refusal};
@@ -21,9 +22,25 @@ const BUSY: Duration = Duration::from_secs(1);
 /// The endpoints, by their paths below the base.
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/{region}/log", any(through))
-        .route("/{region}/log/", any(through))
-        .route("/{region}/log/{*rest}", any(through))
+        .route("/{region}/log", on(methods(), through))
+        .route("/{region}/log/", on(methods(), through))
+        .route("/{region}/log/{*rest}", on(methods(), through))
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// Every method that a token can grant.
+fn methods() -> MethodFilter {
+    let of = |method| match method {
+        Method::Get => MethodFilter::GET,
+        Method::Head => MethodFilter::HEAD,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Delete => MethodFilter::DELETE,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Options => MethodFilter::OPTIONS,
+    };
+    let [first, others @ ..] = Method::ALL.map(of);
+    others.into_iter().fold(first, MethodFilter::or)
 }
 
 async fn through(
