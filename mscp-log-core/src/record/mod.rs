@@ -9,6 +9,6 @@ pub mod time;
 pub use annotation::{Annotation, AnnotationValue, Annotations};
 pub use document::{Document, Log, tag};
 pub use parse::{
-    BodyError, Limits, MAX_KEY_BYTES, Record, RecordError, Window, is_kind, json, ndjson,
-    storable_key,
+    BodyError, Limits, MAX_KEY_BYTES, MAX_KIND_BYTES, Record, RecordError, Window, is_kind, json,
+    ndjson, storable_key,
 };

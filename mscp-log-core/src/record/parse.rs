@@ -15,7 +15,7 @@ use super::document::Text;
 pub const MAX_KEY_BYTES: usize = 256;
 
 /// Bytes of `type`.
-const MAX_KIND_BYTES: usize = 64;
+pub const MAX_KIND_BYTES: usize = 64;
 
 /// One record as it was pushed.
 #[derive(Clone, Debug, PartialEq)]

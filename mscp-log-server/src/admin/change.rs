@@ -81,7 +81,7 @@ pub struct Changed {
     /// What whoever changed them should know.
     pub warnings: Vec<String>,
     /// The settings as they are now.
-    #[schema(value_type = Object)]
+    #[schema(value_type = settings::Document)]
     pub settings: Value,
 }
 

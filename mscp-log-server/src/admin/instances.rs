@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use utoipa::ToSchema;
 
 use crate::database::{Database, DatabaseError};
+use crate::schema::limit;
 
 /// How often an instance reports, in seconds.
 pub const EVERY_S: u64 = 5;
@@ -19,6 +20,12 @@ const FORGOTTEN_US: i64 = 24 * 3_600 * 1_000_000;
 const MOST: i64 = 20_000;
 /// The longest report, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
+/// Longest id of an instance.
+pub const ID_CHARACTERS: usize = 64;
+/// Longest name of a machine or a pod.
+pub const NAME_CHARACTERS: usize = 253;
+/// Most roles of an instance, and the longest name of one in characters.
+pub const ROLES: (usize, usize) = (8, 32);
 
 /// What an instance says of itself. Members that it does not know are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -26,14 +33,18 @@ pub const MAX_BYTES: usize = 64 << 10;
 pub struct Report {
     /// Which it is, for as long as its data folder lives: 1 to 64 characters
     /// of `A-Z a-z 0-9 - _ .`.
+    #[schema(value_type = limit::InstanceId)]
     pub id: String,
     /// The machine that it runs on: 1 to 253 characters.
+    #[schema(value_type = limit::MachineName)]
     pub node: String,
     /// Its pod, where it runs in one.
     #[serde(default)]
+    #[schema(value_type = Option<limit::MachineName>)]
     pub pod_id: Option<String>,
     /// What it does: `api`, `parser`, `shipper`, `rotator`, `agent`.
     #[serde(default)]
+    #[schema(value_type = limit::InstanceRoles)]
     pub roles: Vec<String>,
     /// Of which version it is.
     #[serde(default)]
@@ -260,8 +271,8 @@ async fn forget(database: &Database, region: &str, id: &str) -> Result<(), Datab
 fn judge(report: &Report) -> Result<(), ReportError> {
     let wrong = |field, reason: String| Err(ReportError::Invalid { field, reason });
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if !(1..=64).contains(&report.id.len()) || !report.id.bytes().all(plain) {
-        let reason = "expected 1 to 64 of A-Z a-z 0-9 - _ .".to_owned();
+    if !(1..=ID_CHARACTERS).contains(&report.id.len()) || !report.id.bytes().all(plain) {
+        let reason = format!("expected 1 to {ID_CHARACTERS} of A-Z a-z 0-9 - _ .");
         return wrong("id", reason);
     }
     let names = [
@@ -269,14 +280,25 @@ fn judge(report: &Report) -> Result<(), ReportError> {
         ("pod_id", report.pod_id.as_ref()),
     ];
     for (field, name) in names {
-        let bad =
-            |name: &&String| !(1..=253).contains(&name.len()) || name.chars().any(char::is_control);
+        let bad = |name: &&String| {
+            !(1..=NAME_CHARACTERS).contains(&name.chars().count())
+                || name.chars().any(char::is_control)
+        };
         if name.filter(bad).is_some() {
-            return wrong(field, "expected 1 to 253 characters".to_owned());
+            return wrong(field, format!("expected 1 to {NAME_CHARACTERS} characters"));
         }
     }
-    if report.roles.len() > 8 || report.roles.iter().any(|role| role.len() > 32) {
-        return wrong("roles", "expected at most 8 of 32 characters".to_owned());
+    let (most, characters) = ROLES;
+    if report.roles.len() > most
+        || report
+            .roles
+            .iter()
+            .any(|role| role.chars().count() > characters)
+    {
+        return wrong(
+            "roles",
+            format!("expected at most {most} of {characters} characters"),
+        );
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::identity::{
     Account, AccountChange, Actor, ChangeError, Identity, IssueError, IssueServiceError,
     KeyChangeError, KeyState, NewAccount, Noted, Page, Role, ServiceToken,
 };
-use crate::schema;
+use crate::schema::{self, limit};
 
 use super::access::{Caller, Door, Peer};
 use super::body::{access, json, method_not_allowed, unstored};
@@ -119,7 +119,7 @@ async fn users(admin: Administrator) -> Result<Response, Problem> {
 
 /// One account
 #[utoipa::path(get, path = "/system/users/{id}", tag = "administration", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The account's id")), responses(
+    params(("id" = Uuid, Path, description = "The account's id")), responses(
     (status = 200, description = "The account", body = Account),
     (status = 404, response = super::openapi::Problem),
 ))]
@@ -127,25 +127,17 @@ async fn user(admin: Administrator, Path(id): Path<String>) -> Result<Response, 
     Ok(unstored(admin.identity().account(&id).await?))
 }
 
-/// An account to be made.
-#[derive(Deserialize, ToSchema)]
+/// An account to be made, as [`schema::NewAccount`] shows it.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AddUser {
-    /// An e-mail address, or a service's name.
     email: String,
-    /// Whether it is a service account: it has tokens and does not sign in.
     #[serde(default)]
     service: bool,
-    /// A person without one cannot sign in yet; a service has none.
-    #[schema(value_type = Option<String>, format = Password)]
     password: Option<Password>,
-    /// Names of its roles.
     #[serde(default)]
     roles: Vec<String>,
-    /// Its own grants.
-    #[schema(value_type = Option<Vec<schema::Rule>>)]
     grants: Option<Box<RawValue>>,
-    /// Longest lifetime of its access tokens, in seconds.
     max_ttl: Option<u64>,
 }
 
@@ -153,19 +145,22 @@ struct AddUser {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeUser {
-    /// Another e-mail or name.
+    /// Another e-mail or name; of a person an address.
+    #[schema(value_type = Option<limit::AccountName>)]
     email: Option<String>,
     /// Disable or enable.
     disabled: Option<bool>,
     /// These roles in place of the present ones.
+    #[schema(value_type = Option<limit::Roles>)]
     roles: Option<Vec<String>>,
     /// These grants in place of the present ones.
-    #[schema(value_type = Option<Vec<schema::Rule>>)]
+    #[schema(value_type = Option<limit::Grants>)]
     grants: Option<Box<RawValue>>,
-    /// Another password.
-    #[schema(value_type = Option<String>, format = Password)]
+    /// Another password, of a person.
+    #[schema(value_type = Option<limit::Password>)]
     password: Option<Password>,
     /// Another longest lifetime of access tokens, in seconds.
+    #[schema(value_type = Option<limit::Ttl>)]
     max_ttl: Option<u64>,
 }
 
@@ -182,7 +177,7 @@ impl<'de> Deserialize<'de> for Password {
 
 /// Make an account
 #[utoipa::path(post, path = "/system/users", tag = "administration", security(("access_token" = [])),
-    request_body = AddUser, responses(
+    request_body = schema::NewAccount, responses(
     (status = 201, description = "The account", body = Account),
     (status = 409, response = super::openapi::Problem),
 ))]
@@ -203,7 +198,7 @@ async fn add_user(admin: Administrator, body: Body) -> Result<Response, Problem>
 
 /// Change an account
 #[utoipa::path(patch, path = "/system/users/{id}", tag = "administration", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = Uuid, Path, description = "The account's id")),
     request_body = ChangeUser, responses(
     (status = 200, description = "The account as it is now", body = Account),
     (status = 404, response = super::openapi::Problem),
@@ -231,7 +226,7 @@ async fn change_user(
 
 /// Remove an account; its tokens end with it
 #[utoipa::path(delete, path = "/system/users/{id}", tag = "administration", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The account's id")), responses(
+    params(("id" = Uuid, Path, description = "The account's id")), responses(
     (status = 204, description = "It is removed"),
     (status = 404, response = super::openapi::Problem),
     (status = 409, response = super::openapi::Problem),
@@ -249,9 +244,11 @@ struct IssueToken {
     #[schema(value_type = Vec<schema::Rule>)]
     access: Box<RawValue>,
     /// How long it shall last, in seconds.
+    #[schema(value_type = Option<limit::Ttl>)]
     ttl: Option<u64>,
     /// What it is for, for the list.
     #[serde(default)]
+    #[schema(value_type = limit::Label)]
     label: String,
 }
 
@@ -268,7 +265,7 @@ struct IssuedToken {
 
 /// A service account's tokens
 #[utoipa::path(get, path = "/system/users/{id}/tokens", tag = "administration", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The account's id")), responses(
+    params(("id" = Uuid, Path, description = "The account's id")), responses(
     (status = 200, description = "What is known of each; not the tokens", body = Vec<ServiceToken>),
     (status = 404, response = super::openapi::Problem),
 ))]
@@ -278,7 +275,7 @@ async fn service_tokens(admin: Administrator, Path(id): Path<String>) -> Result<
 
 /// Issue a token to a service account
 #[utoipa::path(post, path = "/system/users/{id}/tokens", tag = "administration", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = Uuid, Path, description = "The account's id")),
     request_body = IssueToken, responses(
     (status = 201, description = "The token, which is shown this once", body = IssuedToken),
     (status = 404, response = super::openapi::Problem),
@@ -305,8 +302,8 @@ async fn issue_service_token(
 /// Take a service token back
 #[utoipa::path(delete, path = "/system/users/{id}/tokens/{jti}", tag = "administration", security(("access_token" = [])),
     params(
-        ("id" = String, Path, description = "The account's id"),
-        ("jti" = String, Path, description = "The token's id"),
+        ("id" = Uuid, Path, description = "The account's id"),
+        ("jti" = Uuid, Path, description = "The token's id"),
     ), responses(
     (status = 204, description = "It ends now"),
     (status = 404, response = super::openapi::Problem),
@@ -327,7 +324,7 @@ async fn take_back_service_token(
 #[serde(deny_unknown_fields)]
 struct PutRole {
     /// What those who have it may ask for.
-    #[schema(value_type = Vec<schema::Rule>)]
+    #[schema(value_type = limit::Grants)]
     grants: Box<RawValue>,
 }
 
@@ -351,7 +348,7 @@ async fn roles(admin: Administrator) -> Result<Response, Problem> {
 
 /// Make a role, or change its grants
 #[utoipa::path(put, path = "/system/roles/{name}", tag = "administration", security(("access_token" = [])),
-    params(("name" = String, Path, description = "The role's name")),
+    params(("name" = inline(limit::RoleName), Path, description = "The role's name")),
     request_body = PutRole, responses(
     (status = 200, description = "The role", body = WrittenRole),
 ))]
@@ -371,7 +368,7 @@ async fn put_role(
 
 /// Remove a role
 #[utoipa::path(delete, path = "/system/roles/{name}", tag = "administration", security(("access_token" = [])),
-    params(("name" = String, Path, description = "The role's name")), responses(
+    params(("name" = inline(limit::RoleName), Path, description = "The role's name")), responses(
     (status = 204, description = "It is removed, from its accounts too"),
     (status = 404, response = super::openapi::Problem),
 ))]
@@ -402,7 +399,7 @@ async fn rotate_keys(admin: Administrator) -> Result<Response, Problem> {
 
 /// Revoke a key; what it signed ends
 #[utoipa::path(delete, path = "/system/keys/{kid}", tag = "administration", security(("access_token" = [])),
-    params(("kid" = String, Path, description = "The key's id")), responses(
+    params(("kid" = inline(limit::Segment), Path, description = "The key's id")), responses(
     (status = 200, description = "The keys as they are now", body = Vec<KeyState>),
     (status = 404, response = super::openapi::Problem),
     (status = 409, response = super::openapi::Problem),
@@ -470,6 +467,7 @@ impl From<ChangeError> for Problem {
         let detail = error.to_string();
         match error {
             ChangeError::NotFound { .. } => Self::not_found(detail),
+            ChangeError::NoRole(_) => Self::new(Kind::Conflict, detail).field("roles"),
             ChangeError::Taken(_) | ChangeError::OwnAccount => Self::new(Kind::Conflict, detail),
             ChangeError::Invalid { field, .. } => Self::bad_request(detail).field(field),
             ChangeError::NotCovered(_) => Self::forbidden(detail),

@@ -20,7 +20,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::config::Secret;
 use crate::identity::{IssueError, Issued, LoginError};
-use crate::schema;
+use crate::schema::{self, limit};
 
 use super::access::{
     CHALLENGE_BASIC, CHALLENGE_BEARER, Caller, Door, Peer, REQUESTED_WITH, SESSION_COOKIE, pairs,
@@ -121,6 +121,7 @@ struct Wish {
     #[schema(value_type = Vec<schema::Rule>)]
     access: Box<RawValue>,
     /// How long it shall last, in seconds; the configured time when absent.
+    #[schema(value_type = Option<limit::Ttl>)]
     ttl: Option<u64>,
 }
 
@@ -241,19 +242,22 @@ fn with_cookie(
     Ok(response)
 }
 
-/// What is asked of another's token.
-#[derive(Default, Deserialize, ToSchema)]
+/// What is asked of another's token, as [`schema::Question`] shows it.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
-    /// The token.
-    #[schema(required = true, value_type = String)]
     token: Option<Shown>,
-    /// RFC 7662 section 2.1; there is one type here.
+    #[serde(default, deserialize_with = "given")]
     token_type_hint: Option<String>,
-    /// With `url`: a request that the token may or may not be granted.
+    #[serde(default, deserialize_with = "given")]
     method: Option<String>,
-    /// Its path from the origin, or its URL.
+    #[serde(default, deserialize_with = "given")]
     url: Option<String>,
+}
+
+/// A text that is there or is absent: a form has no `null` either.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// What is told of it (RFC 7662 section 2.2); of one that does not verify only
@@ -279,7 +283,7 @@ struct Introspected {
     jti: Option<String>,
     /// What it grants; a root token has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<schema::Rule>>)]
+    #[schema(value_type = Option<Vec<schema::TokenRule>>, nullable = false)]
     access: Option<Access>,
     /// Present when a request was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,8 +317,8 @@ struct Shown(String);
 /// Ask about another's token (RFC 7662)
 #[utoipa::path(post, path = "/auth/introspect", tag = "tokens", security(("access_token" = [])),
     request_body(content(
-        (Question = "application/x-www-form-urlencoded"),
-        (Question = "application/json"),
+        (schema::Question = "application/x-www-form-urlencoded"),
+        (schema::Question = "application/json"),
     )), responses(
     (status = 200, description = "What is known of it", body = Introspected),
 ))]

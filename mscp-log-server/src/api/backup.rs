@@ -10,8 +10,8 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::stream::unfold;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, unfold};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use utoipa::OpenApi;
 
 use crate::backup::{BackupError, MergeError, Merged};
 use crate::identity::{Entry, Outcome};
+use crate::schema::limit;
 
 use super::App;
 use super::access::{Caller, Door, Peer};
@@ -72,7 +73,7 @@ fn note(door: &Door, caller: &Caller, peer: Peer, action: &'static str, detail: 
 /// A backup of the node
 #[utoipa::path(post, path = "/system/backup", tag = "administration", security(("access_token" = [])), responses(
     (status = 200, description = "The archive: tar, compressed with zstd. An answer that is cut off is no backup",
-        content_type = "application/zstd", body = Vec<u8>),
+        content_type = "application/zstd", body = inline(limit::Bytes)),
     (status = 429, response = super::openapi::Problem),
 ))]
 async fn backup(
@@ -119,7 +120,7 @@ async fn backup(
 ///
 /// Records that are here already stay as they are. Accounts and keys are left alone.
 #[utoipa::path(post, path = "/system/restore", tag = "administration", security(("access_token" = [])),
-    request_body(content = Vec<u8>, content_type = "application/zstd"), responses(
+    request_body(content = inline(limit::Bytes), content_type = "application/zstd"), responses(
     (status = 200, description = "NDJSON: how far it is, about twice a second; the last line has `done` or `error`",
         content_type = "application/x-ndjson", body = String),
 ))]
@@ -131,7 +132,10 @@ async fn restore(
     body: Body,
 ) -> Result<Response, Problem> {
     whole(&caller)?;
-    let archive = Archive::of(body);
+    let mut parts = body.into_data_stream().map_err(io::Error::other);
+    let first = parts.next().await;
+    let first = first.ok_or_else(|| Problem::bad_request("expected an archive, found no body"))?;
+    let archive = Archive::of(stream::iter([first]).chain(parts));
     let (sender, lines) = mpsc::channel::<Value>(PARTS);
     tokio::spawn(async move {
         let mut said = Instant::now();
@@ -209,11 +213,10 @@ struct Archive {
 }
 
 impl Archive {
-    fn of(body: Body) -> Self {
+    fn of(mut body: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static) -> Self {
         let (sender, parts) = mpsc::channel(PARTS);
         tokio::spawn(async move {
-            let mut stream = body.into_data_stream().map_err(io::Error::other);
-            while let Some(part) = stream.next().await {
+            while let Some(part) = body.next().await {
                 if sender.send(part).await.is_err() {
                     break;
                 }

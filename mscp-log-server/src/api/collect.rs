@@ -18,6 +18,7 @@ use super::problem::{Kind, Problem};
 use super::push::body_problem;
 use crate::ingest::body::media_type;
 use crate::ingest::collect::{Collect, CollectError, Collected};
+use crate::schema::limit;
 
 /// The endpoint, by its path below the base.
 pub fn routes(takes: Arc<Collect>) -> Router {
@@ -37,7 +38,7 @@ pub(super) struct Document;
 /// each of them the same record when it comes again. A token can be restricted
 /// to machines (`hostname`, `zone`, `cluster`).
 #[utoipa::path(post, path = "/{region}/collect", tag = "push", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")),
+    params(("region" = inline(limit::RegionName), Path, description = "The region"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed")),
     request_body(content = String, content_type = "application/x-ndjson"), responses(
     (status = 202, description = "The records are durable", body = Collected),
     (status = 413, response = super::openapi::Problem),

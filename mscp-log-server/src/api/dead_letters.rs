@@ -12,6 +12,8 @@ use axum::routing::{delete, get, post};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{OpenApi, ToSchema};
 
 use super::App;
@@ -21,6 +23,7 @@ use super::problem::{Kind, Problem};
 use crate::buffer::dead_letters::{DeadLetters, Letter, LettersError};
 use crate::identity::{Entry, Outcome};
 use crate::ingest::replay::{ReplayError, Replayed};
+use crate::schema::limit;
 
 /// Letters of one page, at most and unless the request says another number.
 const MOST: usize = 1_000;
@@ -50,20 +53,33 @@ struct DeadLetterPage {
     dead_letters: Vec<Letter>,
 }
 
+/// How many letters a page may have.
+struct PageLimit;
+
+impl utoipa::PartialSchema for PageLimit {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer));
+        Schema::from(number.minimum(Some(1_u64)).maximum(Some(MOST))).into()
+    }
+}
+
+impl ToSchema for PageLimit {}
+
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PageQuery {
     /// Only letters with numbers below this one.
     before: Option<u64>,
-    /// At most so many, from 1 to 1,000; 100 when absent.
+    /// At most so many; 100 when absent.
+    #[param(value_type = Option<PageLimit>, inline)]
     limit: Option<usize>,
 }
 
 /// Records that the store refused for faults of their own, the newest first
 #[utoipa::path(get, path = "/{region}/system/log/dead-letters", tag = "administration",
     operation_id = "dead_letters", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region"), PageQuery), responses(
+    params(("region" = inline(limit::RegionName), Path, description = "The region"), PageQuery), responses(
     (status = 200, description = "One page", body = DeadLetterPage),
     (status = 404, response = super::openapi::Problem),
 ))]
@@ -106,8 +122,8 @@ struct ReplayRequest {
 /// refuses it again, it comes back as a new letter.
 #[utoipa::path(post, path = "/{region}/system/log/dead-letters/replay", tag = "administration",
     operation_id = "replay_dead_letters", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region")),
-    request_body = ReplayRequest, responses(
+    params(("region" = inline(limit::RegionName), Path, description = "The region")),
+    request_body = Option<ReplayRequest>, responses(
     (status = 200, description = "How many", body = Replayed),
     (status = 404, response = super::openapi::Problem),
     (status = 409, response = super::openapi::Problem),
@@ -152,7 +168,7 @@ async fn replay(
 #[utoipa::path(delete, path = "/{region}/system/log/dead-letters/{number}", tag = "administration",
     operation_id = "remove_dead_letter", security(("access_token" = [])),
     params(
-        ("region" = String, Path, description = "The region"),
+        ("region" = inline(limit::RegionName), Path, description = "The region"),
         ("number" = u64, Path, description = "The letter's number"),
     ), responses(
     (status = 204, description = "It is gone"),

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use mscp_log_core::access::Base;
+use serde_json::Value;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -25,11 +26,11 @@ mod tests;
 /// The endpoint, by its path below the base; `otlp` says whether the paths for
 /// OpenTelemetry are there.
 pub fn routes<S: Clone + Send + Sync + 'static>(base: &Base, otlp: bool) -> Router<S> {
-    match document(base, otlp).to_json() {
-        Ok(text) => Router::new()
+    match written(base, otlp) {
+        Ok(document) => Router::new()
             .route("/openapi.json", get(shown))
             .method_not_allowed_fallback(method_not_allowed)
-            .with_state(Bytes::from(text)),
+            .with_state(Bytes::from(document.to_string())),
         Err(error) => {
             tracing::error!(%error, "the document of the API could not be written");
             Router::new()
@@ -158,6 +159,67 @@ fn document(base: &Base, otlp: bool) -> utoipa::openapi::OpenApi {
         }
     }
     document
+}
+
+/// The document as JSON, with what the types above it cannot say.
+fn written(base: &Base, otlp: bool) -> serde_json::Result<Value> {
+    let mut document = serde_json::to_value(document(base, otlp))?;
+    bound(&mut document);
+    let items = document["paths"].as_object_mut().into_iter().flatten();
+    for item in items.filter_map(|(_, item)| item.as_object_mut()) {
+        let operations = item.values_mut();
+        let parameters = operations.filter_map(|it| it.get_mut("parameters")?.as_array_mut());
+        for parameter in parameters.flatten() {
+            never_null(&mut parameter["schema"]);
+        }
+        let bodies = item
+            .values_mut()
+            .filter_map(|it| it.pointer_mut("/requestBody/content")?.as_object_mut());
+        for content in bodies.flat_map(|content| content.values_mut()) {
+            content.get_mut("schema").map(never_null);
+        }
+    }
+    Ok(document)
+}
+
+/// A format is an annotation (JSON Schema 2020-12, Validation, section 7.2.1):
+/// the greatest number that is read stands beside it.
+fn bound(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        Value::Object(members) => {
+            // utoipa spells the formats of the registry with a hyphen.
+            let unsigned = match members.get("format").and_then(Value::as_str) {
+                Some("u-int8") => Some(("uint8", u64::from(u8::MAX))),
+                Some("u-int16") => Some(("uint16", u64::from(u16::MAX))),
+                Some("u-int32") => Some(("uint32", u64::from(u32::MAX))),
+                Some("u-int64") => Some(("uint64", u64::MAX)),
+                _ => None,
+            };
+            if let Some((format, greatest)) = unsigned {
+                members.insert("format".to_owned(), format.into());
+                members.entry("maximum").or_insert(greatest.into());
+            }
+            members.values_mut().for_each(bound);
+        }
+        _ => {}
+    }
+}
+
+/// A parameter or a body that is optional may be absent, and is never `null`.
+fn never_null(schema: &mut Value) {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            schema["type"] = only.clone();
+        }
+    }
+    if let Some(any) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        any.retain(|one| one["type"] != "null");
+        if let [only] = any.as_slice() {
+            *schema = only.clone();
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {

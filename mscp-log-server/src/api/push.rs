@@ -23,7 +23,7 @@ use super::problem::{Kind, Problem};
 use crate::buffer::AppendError;
 use crate::ingest::body::{BodyError, media_type};
 use crate::ingest::push::{Accepted, Call, Format, Push, PushError};
-use crate::schema;
+use crate::schema::{self, limit};
 
 /// How long a sender waits whose records the buffer did not take.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -99,6 +99,7 @@ pub fn grpc_routes(ways: Ways) -> Router {
             "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
             post(otlp::over_grpc),
         )
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(ways)
 }
 
@@ -106,7 +107,7 @@ pub fn grpc_routes(ways: Ways) -> Router {
 ///
 /// For each record the token must grant `POST {base}/apps/{its appid}/log`.
 #[utoipa::path(post, path = "/apps/log", tag = "push", security(("access_token" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "With it the same records, sent again, are stored once"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content(
+    params(("Idempotency-Key" = inline(Option<limit::IdempotencyKey>), Header, description = "With it the same records, sent again, are stored once"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed")), request_body(content(
         (schema::Pushed = "application/json"),
         (String = "application/x-ndjson"),
     )), responses(
@@ -127,7 +128,7 @@ async fn push_to_several(
 
 /// Push records of one application
 #[utoipa::path(post, path = "/apps/{appid}/log", tag = "push", security(("access_token" = [])),
-    params(("appid" = Uuid, Path, description = "The application's id"), ("Idempotency-Key" = Option<String>, Header, description = "With it the same records, sent again, are stored once"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content(
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Idempotency-Key" = inline(Option<limit::IdempotencyKey>), Header, description = "With it the same records, sent again, are stored once"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed")), request_body(content(
         (schema::Pushed = "application/json"),
         (String = "application/x-ndjson"),
     )), responses(

@@ -15,6 +15,7 @@ use super::access::{Caller, Peer};
 use super::body::{method_not_allowed, unstored};
 use super::problem::{Kind, Problem};
 use crate::rotate::{Asker, Report, RotationError};
+use crate::schema::limit;
 
 /// The endpoint, by its path below the base.
 pub fn routes() -> Router<Arc<App>> {
@@ -42,7 +43,7 @@ struct RotateQuery {
 /// not keep the others, and is listed with the reason.
 #[utoipa::path(post, path = "/{region}/system/log/rotate", tag = "administration",
     operation_id = "rotate", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region"), RotateQuery), responses(
+    params(("region" = inline(limit::RegionName), Path, description = "The region"), RotateQuery), responses(
     (status = 200, description = "What went, or would go", body = Report),
     (status = 404, response = super::openapi::Problem),
     (status = 409, response = super::openapi::Problem),

@@ -21,6 +21,7 @@ use super::problem::{Kind, Problem};
 use crate::admin::change::{Administration, Asker, ChangeError, Changed};
 use crate::admin::instances::{self, Instance, Report, ReportError};
 use crate::admin::status::Status;
+use crate::schema::{self, limit};
 use crate::settings::{self, Revision};
 
 /// The settings of each region that a node serves.
@@ -63,8 +64,8 @@ fn of(regions: &Administrations, region: &str) -> Result<Arc<Administration>, Pr
 /// The document may be edited and sent back as it is.
 #[utoipa::path(get, path = "/{region}/system/log", tag = "administration",
     operation_id = "settings", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region")), responses(
-    (status = 200, description = "The settings", body = serde_json::Value,
+    params(("region" = inline(limit::RegionName), Path, description = "The region")), responses(
+    (status = 200, description = "The settings", body = settings::Document,
         headers(("ETag" = String, description = "The revision"))),
     (status = 404, response = super::openapi::Problem),
     (status = 503, response = super::openapi::Problem),
@@ -85,9 +86,9 @@ async fn shown(
 /// meanwhile is not written over.
 #[utoipa::path(post, path = "/{region}/system/log", tag = "administration",
     operation_id = "change_settings", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region"),
-        ("If-Match" = Option<String>, Header, description = "ETags of the settings that may be changed")),
-    request_body = serde_json::Value, responses(
+    params(("region" = inline(limit::RegionName), Path, description = "The region"),
+        ("If-Match" = inline(Option<limit::IfMatch>), Header, description = "ETags of the settings that may be changed")),
+    request_body = settings::Edited, responses(
     (status = 200, description = "What was changed", body = Changed,
         headers(("ETag" = String, description = "The revision"))),
     (status = 400, response = super::openapi::Problem),
@@ -159,7 +160,7 @@ fn tagged(revision: &Revision, mut response: Response) -> Result<Response, Probl
 /// reason. It may be edited and sent as settings.
 #[utoipa::path(get, path = "/{region}/system/log/status", tag = "administration",
     operation_id = "status", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region")), responses(
+    params(("region" = inline(limit::RegionName), Path, description = "The region")), responses(
     (status = 200, description = "The status", body = Vec<Status>),
     (status = 404, response = super::openapi::Problem),
 ))]
@@ -176,7 +177,7 @@ async fn status(
 /// The instances that were heard of within a day
 #[utoipa::path(get, path = "/{region}/system/log/instances", tag = "administration",
     operation_id = "instances", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region")), responses(
+    params(("region" = inline(limit::RegionName), Path, description = "The region")), responses(
     (status = 200, description = "The instances, by node", body = Vec<Instance>),
     (status = 404, response = super::openapi::Problem),
     (status = 503, response = super::openapi::Problem),
@@ -196,9 +197,9 @@ async fn running(
 /// (`hostname`) reports these only.
 #[utoipa::path(post, path = "/{region}/system/log/instances", tag = "administration",
     operation_id = "report_instance", security(("access_token" = [])),
-    params(("region" = String, Path, description = "The region")),
+    params(("region" = inline(limit::RegionName), Path, description = "The region")),
     request_body = Report, responses(
-    (status = 200, description = "The settings that agents obey", body = serde_json::Value),
+    (status = 200, description = "The settings that agents obey", body = schema::AgentSettings),
     (status = 400, response = super::openapi::Problem),
     (status = 404, response = super::openapi::Problem),
     (status = 503, response = super::openapi::Problem),

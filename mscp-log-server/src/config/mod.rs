@@ -10,6 +10,7 @@ mod form;
 mod kafka;
 mod key;
 mod kubernetes;
+pub mod range;
 mod read;
 mod reference;
 mod roles;
@@ -376,16 +377,33 @@ impl Config {
             buffer: buffer(reader),
             rotation: rotation::read(reader),
             search: Search {
-                timeout: reader.read("search.timeout", duration(100, 60 * MINUTE_MS)),
+                timeout: reader.read(
+                    "search.timeout",
+                    duration(range::SEARCH_TIMEOUT_MS.0, range::SEARCH_TIMEOUT_MS.1),
+                ),
                 max_body_bytes: reader.read("search.max_body_bytes", size(KIB, 2 * GIB)),
                 max_expression_bytes: reader
                     .read("search.max_expression_bytes", size(KIB, 64 * MIB)),
-                max_memory: reader.read("search.max_memory", size(MIB, 64 * GIB)),
-                max_buckets: reader.read("search.max_buckets", number(1, 1_000_000)),
-                max_window: reader.read("search.max_window", number(1, 1_000_000)),
-                max_concurrent: reader.read("search.max_concurrent", number(1, 1_024)),
-                max_concurrent_per_subject: reader
-                    .read("search.max_concurrent_per_subject", number(1, 10_000)),
+                max_memory: reader.read(
+                    "search.max_memory",
+                    size(range::SEARCH_MEMORY.0, range::SEARCH_MEMORY.1),
+                ),
+                max_buckets: reader.read(
+                    "search.max_buckets",
+                    number(range::SEARCH_BUCKETS.0, range::SEARCH_BUCKETS.1),
+                ),
+                max_window: reader.read(
+                    "search.max_window",
+                    number(range::SEARCH_WINDOW.0, range::SEARCH_WINDOW.1),
+                ),
+                max_concurrent: reader.read(
+                    "search.max_concurrent",
+                    number(range::SEARCHES.0, range::SEARCHES.1),
+                ),
+                max_concurrent_per_subject: reader.read(
+                    "search.max_concurrent_per_subject",
+                    number(range::SEARCHES_OF_ONE.0, range::SEARCHES_OF_ONE.1),
+                ),
             },
             otlp: Otlp {
                 enabled: reader.read("otlp.enabled", switch),
@@ -546,7 +564,10 @@ fn buffer(reader: &mut Reader) -> Buffer {
             Some(kafka) => BufferKind::Kafka(Box::new(kafka)),
             None => BufferKind::Disk,
         },
-        max_bytes: reader.read("buffer.max_bytes", size(16 * MIB, GIB << 20)),
+        max_bytes: reader.read(
+            "buffer.max_bytes",
+            size(range::BUFFER_BYTES.0, range::BUFFER_BYTES.1),
+        ),
         segment_bytes: reader.read("buffer.segment_bytes", size(MIB, GIB)),
     };
     if buffer.segment_bytes > buffer.max_bytes / 4 {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mscp_log_core::rotation::Policy;
 
+use super::range;
 use super::read::{Reader, number, size, switch, text};
-use super::{GIB, MIB};
 
 /// When and by what rule old indices go.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +17,18 @@ pub struct Rotation {
 }
 
 pub(super) fn read(reader: &mut Reader) -> Rotation {
-    let age_days = reader.read("rotation.age_days", number(0, 36_500));
+    let age_days = reader.read(
+        "rotation.age_days",
+        number(range::AGE_DAYS.0, range::AGE_DAYS.1),
+    );
     Rotation {
         policy: Policy {
             enabled: reader.read("rotation.enabled", switch),
             age_days: u32::try_from(age_days).unwrap_or(u32::MAX),
-            max_bytes: reader.optional("rotation.max_bytes", size(MIB, 1_000_000 * GIB)),
+            max_bytes: reader.optional(
+                "rotation.max_bytes",
+                size(range::INDEX_BYTES.0, range::INDEX_BYTES.1),
+            ),
         },
         at: reader.read("rotation.at", text(time_of_day)),
     }

@@ -10,6 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _};
 
 use super::audit::{self, Entry, Outcome};
+use super::delay::EMAIL_BYTES;
 use super::password::{self, HashError};
 use super::{Actor, ChangeError, DAY_S, Identity, LONGEST_TTL_S, keys, roles};
 use crate::config::Secret;
@@ -19,9 +20,9 @@ use crate::database::{Change, DatabaseError};
 /// otherwise, in seconds.
 pub(super) const PERSON_MAX_TTL_S: u64 = DAY_S;
 /// Most rules that an account or a role may have.
-const MOST_RULES: usize = 1_000;
+pub(crate) const MOST_RULES: usize = 1_000;
 /// Most roles of one account.
-const MOST_ROLES: usize = 100;
+pub(crate) const MOST_ROLES: usize = 100;
 
 /// An account, without its password.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -346,13 +347,9 @@ impl Identity {
                 .map_err(DatabaseError::from)?;
         }
         for name in wanted.into_iter().filter(|role| !before.contains(role)) {
-            let grants =
-                roles::grants_of(change, name)
-                    .await?
-                    .ok_or_else(|| ChangeError::NotFound {
-                        what: "role",
-                        id: name.clone(),
-                    })?;
+            let grants = roles::grants_of(change, name)
+                .await?
+                .ok_or_else(|| ChangeError::NoRole(name.clone()))?;
             giver.gives(&format!("the role {name}"), &grants, &self.base)?;
             sqlx::query("INSERT INTO account_roles (account_id, role) VALUES ($1, $2)")
                 .bind(id.to_owned())
@@ -478,7 +475,7 @@ pub(super) async fn insert(
 pub(super) fn email(text: &str, service: bool) -> Result<String, String> {
     let email = text.trim().to_lowercase();
     // A colon would end the user's name in HTTP Basic (RFC 7617 section 2).
-    let spelled = (1..=254).contains(&email.len())
+    let spelled = (1..=EMAIL_BYTES).contains(&email.len())
         && !email
             .chars()
             .any(|c| c.is_whitespace() || c.is_control() || c == ':');
@@ -486,7 +483,9 @@ pub(super) fn email(text: &str, service: bool) -> Result<String, String> {
         .split_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
     if !spelled {
-        Err("expected 1 to 254 bytes without spaces and colons".to_owned())
+        Err(format!(
+            "expected 1 to {EMAIL_BYTES} bytes without spaces and colons"
+        ))
     } else if !service && !addressed {
         Err(format!("expected an e-mail address, found \"{email}\""))
     } else {

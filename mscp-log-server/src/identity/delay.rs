@@ -15,7 +15,7 @@ use lru::LruCache;
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("is not zero");
 
 /// Longest e-mail that is remembered as it is; no account has a longer one.
-const EMAIL_BYTES: usize = 254;
+pub(crate) const EMAIL_BYTES: usize = 254;
 
 const SECOND_US: i64 = 1_000_000;
 

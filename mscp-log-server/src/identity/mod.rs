@@ -40,11 +40,16 @@ use crate::database::{self, Database, DatabaseError};
 use crate::snapshot::Snapshot;
 
 pub use accounts::{Account, AccountChange, NewAccount};
+pub(crate) use accounts::{MOST_ROLES, MOST_RULES};
 pub use audit::{Entry, Noted, Outcome, PAGE as AUDIT_PAGE, Page};
+pub(crate) use delay::EMAIL_BYTES;
 pub use issue::{IssueError, Issued, LoginError};
 pub use keys::{KeyState, NotYet, State};
+pub(crate) use password::{LONGEST as LONGEST_PASSWORD, SHORTEST as SHORTEST_PASSWORD};
+pub(crate) use roles::NAME_BYTES as ROLE_NAME_BYTES;
 pub use roles::Role;
 pub use seal::SealError;
+pub(crate) use service::LABEL_CHARACTERS;
 pub use service::{IssueServiceError, IssuedService, ServiceToken};
 pub use signing::KeyChangeError;
 pub use trust::VerifyError;
@@ -115,6 +120,9 @@ pub enum ChangeError {
         /// What was asked for.
         id: String,
     },
+    /// An account cannot have a role that is not there.
+    #[error("roles: there is no role {0:?}")]
+    NoRole(String),
     /// The e-mail is another account's.
     #[error("there is already an account {0}")]
     Taken(String),

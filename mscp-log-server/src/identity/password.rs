@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use crate::config::Secret;
 
 /// Shortest password, in characters.
-pub(super) const SHORTEST: usize = 8;
+pub(crate) const SHORTEST: usize = 8;
 /// Longest password, in bytes.
-pub(super) const LONGEST: usize = 1_024;
+pub(crate) const LONGEST: usize = 1_024;
 
 /// Sign-ins that may wait for their turn to hash.
 const WAITING: usize = 128;

@@ -9,6 +9,9 @@ use super::accounts::{check_grants, giver, grants, invalid, note, written};
 use super::{Actor, ChangeError, Identity};
 use crate::database::{Change, DatabaseError};
 
+/// Longest name of a role, in bytes.
+pub(crate) const NAME_BYTES: usize = 64;
+
 /// A role.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Role {
@@ -73,14 +76,14 @@ impl Identity {
         name: &str,
         wanted: &Access,
     ) -> Result<(), ChangeError> {
-        let spelled = (1..=64).contains(&name.len())
+        let spelled = (1..=NAME_BYTES).contains(&name.len())
             && name
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !spelled {
             return Err(invalid(
                 "name",
-                format!("expected 1 to 64 of [A-Za-z0-9_.-], found \"{name}\""),
+                format!("expected 1 to {NAME_BYTES} of [A-Za-z0-9_.-], found \"{name}\""),
             ));
         }
         check_grants(wanted)?;

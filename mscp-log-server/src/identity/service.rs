@@ -11,8 +11,8 @@ use super::issue::{IssueError, Wish, check_size, ttl};
 use super::{Actor, ChangeError, Identity, keys};
 use crate::database::DatabaseError;
 
-/// Longest label of a token, in bytes.
-const LABEL_BYTES: usize = 256;
+/// Longest label of a token, in characters.
+pub(crate) const LABEL_CHARACTERS: usize = 256;
 
 /// A token of a service account, without the token itself.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -113,8 +113,8 @@ impl Identity {
         wanted: &Access,
         ttl_s: Option<u64>,
     ) -> Result<IssuedService, IssueServiceError> {
-        if label.len() > LABEL_BYTES {
-            let reason = format!("expected at most {LABEL_BYTES} bytes");
+        if label.chars().count() > LABEL_CHARACTERS {
+            let reason = format!("expected at most {LABEL_CHARACTERS} characters");
             return Err(invalid("label", reason).into());
         }
         let wish_s = ttl(ttl_s)?;

@@ -65,6 +65,9 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// Every name that is taken; none is `identity`, too.
+    pub const NAMES: [&str; 5] = ["gzip", "x-gzip", "zstd", "identity", ""];
+
     /// The encoding of a name of RFC 9110.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::pipeline::Pipeline;
 
 /// Bytes of an `Idempotency-Key`.
-const MAX_KEY_BYTES: usize = 255;
+pub const MAX_KEY_BYTES: usize = 255;
 
 /// Bodies from this size on are parsed away from the async threads.
 const LARGE_BODY_BYTES: usize = 128 << 10;

@@ -12,7 +12,7 @@ use super::{KEPT, Settings};
 
 /// The settings that are not ours to keep: Kubernetes has them, or the engine.
 /// The short names are those of a [`Revision`].
-const ELSEWHERE: &[(&str, &str)] = &[
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("/parser/status/scheduled", "parser"),
     ("/shipper/status/scheduled", "shipper"),
     ("/elasticsearch/status/master/scheduled", "master"),
@@ -23,11 +23,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Most that any of [`ELSEWHERE`] may be.
-const MOST_ELSEWHERE: u64 = 10_000;
+pub(super) const MOST_ELSEWHERE: u64 = 10_000;
 
 /// What is in the document beside settings; `*` is one member, `**` everything
 /// below. A document edited from the status has all of it.
-const READ_ONLY: &[&str] = &[
+pub(super) const READ_ONLY: &[&str] = &[
     "/region",
     "/status",
     "/reasons/**",

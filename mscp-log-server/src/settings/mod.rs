@@ -7,6 +7,7 @@
 
 mod document;
 mod kept;
+mod schema;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::config::{self, BufferKind, Config};
 
 pub use document::{Change, Current, Edit, Elsewhere, Invalid, Revision, put, read, short};
 pub use kept::{Kept, Overrides, keep, kept};
+pub use schema::{Document, Edited, SearchLimits};
 
 /// What holds in a region, as far as it may be changed and a process of ours
 /// obeys it.

@@ -51,7 +51,7 @@ pub struct Status {
     /// What waits for the store.
     pub buffer: Buffer,
     /// The limits of searches, as the settings have them.
-    #[schema(value_type = Object)]
+    #[schema(value_type = crate::settings::SearchLimits)]
     pub search: Value,
     /// Records that the store refused for faults of their own.
     pub dead_letters: DeadLetters,

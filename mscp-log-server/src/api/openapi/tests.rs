@@ -1,13 +1,12 @@
 //! The document against the router, and against itself.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use serde_json::Value;
 use tower::ServiceExt;
 
 use super::super::access::Door;
@@ -23,7 +22,7 @@ fn base() -> Base {
 }
 
 fn written(base: &Base, otlp: bool) -> Value {
-    serde_json::from_str(&document(base, otlp).to_json().unwrap()).unwrap()
+    super::written(base, otlp).unwrap()
 }
 
 /// Every operation, as the method and the path from the origin.
@@ -125,6 +124,56 @@ async fn what_the_document_asks_a_token_for_is_refused_without_one_and_nothing_e
 }
 
 #[tokio::test]
+async fn every_other_method_is_405_and_told_what_the_path_takes() {
+    let house = house(&[]).await;
+    let everything = serde_json::json!([
+        {"method": ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], "url": ["/**"]}
+    ]);
+    let token = format!("Bearer {}", house.token(everything).await);
+    let document = written(&base(), true);
+    let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut open = BTreeSet::new();
+    for (method, path, operation) in operations_of(&document) {
+        let methods = taken.entry(path.clone()).or_default();
+        methods.insert(method.to_uppercase());
+        if method == "get" {
+            methods.insert("HEAD".to_owned());
+        }
+        if operation.get("security").is_none() {
+            open.insert(path);
+        }
+    }
+    let others = ["OPTIONS", "TRACE", "QUERY"];
+    for (path, methods) in &taken {
+        for method in METHODS
+            .map(str::to_uppercase)
+            .iter()
+            .map(String::as_str)
+            .chain(others)
+        {
+            if methods.contains(method) {
+                continue;
+            }
+            let of_no_rule = method == "TRACE" || method == "QUERY";
+            let stranger = of_no_rule || open.contains(path);
+            let token = (!stranger).then_some(token.as_str());
+            let (status, headers, body) = house.send(request(method, &filled(path), token)).await;
+            assert_eq!(
+                status,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "{method} {path}: {body}"
+            );
+            let allow = headers["allow"].to_str().unwrap();
+            let told: BTreeSet<String> = allow
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .collect();
+            assert_eq!(&told, methods, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_document_is_open_and_knows_where_it_is_served() {
     let house = house(&[
         ("MSCP_LOG_HTTP__BASE", "/logs/api"),
@@ -182,6 +231,10 @@ fn the_document_is_openapi_3_1_and_every_reference_in_it_resolves() {
         assert!(document.pointer(pointer).is_some(), "{reference}");
     });
     assert!(references > 50, "{references}");
+    // Those of OpenAPI's registry; "u-int64" of utoipa is none of them.
+    each(&document, "format", &mut |format| {
+        assert!(!format.as_str().unwrap().starts_with("u-"), "{format}");
+    });
 
     let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().collect();
     let tags: Vec<&str> = tags

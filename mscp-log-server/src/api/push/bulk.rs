@@ -14,13 +14,14 @@ use super::{Ways, check_grant, parse_appid, problem};
 use crate::api::problem::{Body9457, Problem};
 use crate::ingest::body::media_type;
 use crate::ingest::bulk::{self, BulkError, Item};
+use crate::schema::limit;
 
 /// Push with `_bulk`
 ///
 /// Elasticsearch's form, of which `index` and `create` are taken; items that
 /// are at fault fail alone. The name of an index is not looked at.
 #[utoipa::path(method(post, put), path = "/apps/{appid}/_bulk", operation_id = "bulk", tag = "push", security(("access_token" = [])),
-    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content((String = "application/x-ndjson"))), responses(
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed")), request_body(content((String = "application/x-ndjson"))), responses(
     (status = 200, description = "What became of each item, in Elasticsearch's form", body = serde_json::Value),
     (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
         (serde_json::Value = "application/json"),
@@ -43,7 +44,7 @@ pub(super) async fn take(
 /// Elasticsearch's form, of which `index` and `create` are taken; items that
 /// are at fault fail alone. The name of an index is not looked at.
 #[utoipa::path(method(post, put), path = "/apps/{appid}/{index}/_bulk", operation_id = "bulk_to_index", tag = "push", security(("access_token" = [])),
-    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none"), ("index" = String, Path, description = "An index's name")), request_body(content((String = "application/x-ndjson"))), responses(
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed"), ("index" = inline(limit::Segment), Path, description = "An index's name")), request_body(content((String = "application/x-ndjson"))), responses(
     (status = 200, description = "What became of each item, in Elasticsearch's form", body = serde_json::Value),
     (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
         (serde_json::Value = "application/json"),
@@ -66,7 +67,7 @@ pub(super) async fn take_of_index(
 /// Elasticsearch's form, of which `index` and `create` are taken; items that
 /// are at fault fail alone. The name of an index is not looked at.
 #[utoipa::path(method(post, put), path = "/apps/{appid}/{index}/{type}/_bulk", operation_id = "bulk_to_type", tag = "push", security(("access_token" = [])),
-    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none"), ("index" = String, Path, description = "An index's name"), ("type" = String, Path, description = "A type's name")), request_body(content((String = "application/x-ndjson"))), responses(
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed"), ("index" = inline(limit::Segment), Path, description = "An index's name"), ("type" = inline(limit::Segment), Path, description = "A type's name")), request_body(content((String = "application/x-ndjson"))), responses(
     (status = 200, description = "What became of each item, in Elasticsearch's form", body = serde_json::Value),
     (status = "4XX", description = "Refused, in Elasticsearch's form; or by the door", content(
         (serde_json::Value = "application/json"),

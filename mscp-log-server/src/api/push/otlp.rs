@@ -19,6 +19,7 @@ use super::{Ways, check_grant, parse_appid, problem};
 use crate::api::problem::{Body9457, Kind, Problem};
 use crate::ingest::body::{BodyError, Encoding, Received, media_type};
 use crate::ingest::otlp::{self, Format, OtlpError, Taken};
+use crate::schema::{limit, otlp as shown};
 
 /// `google.rpc.Status`, which OTLP answers errors with.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,22 +54,22 @@ impl Code {
 
 /// Push OpenTelemetry's logs (OTLP over HTTP)
 #[utoipa::path(post, path = "/apps/{appid}/otlp/v1/logs", operation_id = "otlp_http", tag = "push", security(("access_token" = [])),
-    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or none")), request_body(content(
-        ("application/x-protobuf"),
-        (serde_json::Value = "application/json"),
+    params(("appid" = Uuid, Path, description = "The application's id"), ("Content-Encoding" = inline(Option<limit::ContentEncoding>), Header, description = "How the body is compressed")), request_body(content(
+        (inline(limit::Bytes) = "application/x-protobuf"),
+        (shown::Logs = "application/json"),
     )), responses(
     (status = 200, description = "`ExportLogsServiceResponse`", content(
         ("application/x-protobuf"),
-        (serde_json::Value = "application/json"),
+        (shown::Answer = "application/json"),
     )),
     (status = "4XX", description = "`google.rpc.Status`", content(
         ("application/x-protobuf"),
-        (serde_json::Value = "application/json"),
+        (shown::Status = "application/json"),
         (Body9457 = "application/problem+json"),
     )),
     (status = 503, description = "`google.rpc.Status`", content(
         ("application/x-protobuf"),
-        (serde_json::Value = "application/json"),
+        (shown::Status = "application/json"),
     )),
 ))]
 pub(super) async fn over_http(
@@ -176,7 +177,7 @@ fn written(format: Format, status: StatusCode, body: Vec<u8>) -> Response {
 #[utoipa::path(post, path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     operation_id = "otlp_grpc", tag = "push", security(("access_token" = [])),
     params(("appid" = Uuid, Header, description = "The application's id")),
-    request_body(content(("application/grpc"))), responses(
+    request_body(content((inline(limit::Bytes) = "application/grpc"))), responses(
     (status = 200, description = "What became of it is in `grpc-status`", content(("application/grpc"))),
 ))]
 pub(super) async fn over_grpc(

@@ -351,10 +351,7 @@ async fn a_change_that_is_refused_changes_nothing() {
         ..AccountChange::default()
     };
     let refused = identity.change_account(&root, &ann.id, wanted).await;
-    assert!(matches!(
-        refused,
-        Err(ChangeError::NotFound { what: "role", .. })
-    ));
+    assert!(matches!(refused, Err(ChangeError::NoRole(_))));
     assert_eq!(identity.account(&ann.id).await.unwrap(), ann);
     assert!(
         identity
