@@ -11,7 +11,7 @@ PACKAGES := gcc libc6-dev make
 # What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
 test test-deploy test-kubernetes test-engines system-test check deny bench-scale: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver test-kubernetes etcd deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
+.PHONY: help run test test-openapi openapi-tools test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver test-kubernetes etcd deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,8 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, real stor
 	@$(MAKE) --no-print-directory postgres
 	ENGINES=$(USUAL_ENGINES) $(CARGO) test --workspace --locked --tests
 	target/debug/with-postgres $(CARGO) test --workspace --locked --lib -- identity::
+	@$(MAKE) --no-print-directory openapi-tools
+	$(OPENAPI)/python/bin/python tests/openapi/run.py --program target/debug/mscp-log
 	@if $(MAKE) --no-print-directory deploy-tools; then $(DEPLOY)/python/bin/python tests/deploy/check.py --program target/debug/mscp-log; \
 	else echo "reference-deploy was not checked, see above"; fi
 
@@ -114,6 +116,25 @@ test-engines: setup ## the suites of store and buffer on every engine that this 
 	@$(MAKE) --no-print-directory clients
 	$(CARGO) build --workspace --locked --bins --tests
 	ENGINES=all $(CARGO) test --workspace --locked --test engines
+
+# schemathesis, which tries the API by the document that it shows of itself.
+OPENAPI := target/openapi
+OPENAPI_SEED ?= 1
+openapi-tools:
+	@if ! python3 -c 'import ensurepip' 2>/dev/null; then \
+		if ! command -v apt-get >/dev/null; then echo "missing: python3-venv; install it with your system's packages" >&2; exit 1; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; \
+		else echo "missing packages; run: sudo apt-get install -y python3-venv" >&2; exit 1; fi; \
+	fi
+	@if ! cmp -s tests/openapi/requirements.txt $(OPENAPI)/.complete; then \
+		rm -rf $(OPENAPI); mkdir -p $(OPENAPI); python3 -m venv $(OPENAPI)/python; \
+		$(OPENAPI)/python/bin/pip install --quiet --disable-pip-version-check -r tests/openapi/requirements.txt; \
+		cp tests/openapi/requirements.txt $(OPENAPI)/.complete; \
+	fi
+
+test-openapi: setup openapi-tools ## the API against its own document, with and without a token (OPENAPI_SEED)
+	$(CARGO) build --workspace --locked --bins
+	$(OPENAPI)/python/bin/python tests/openapi/run.py --program target/debug/mscp-log --seed $(OPENAPI_SEED)
 
 # What renders manifests, and the schemas of Kubernetes.
 DEPLOY := target/deploy
