@@ -2,7 +2,6 @@
 //! canonical, takes the token out of the request, verifies it and decides; what
 //! lies behind gets a [`Caller`], never a token.
 
-mod credential;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -20,13 +19,12 @@ use mscp_log_core::access::{
     Access, Base, CanonicalPath, Decision, Method, RESERVED_REGIONS, Visible,
 };
 use mscp_log_core::token::{Claims, Verified};
+use mscp_log_tower::credential::{self, Credential};
 
 use crate::config::{self, Network};
 use crate::identity::{self, Entry, Identity, Outcome};
 
 use super::problem::{Kind, Problem};
-use credential::Credential;
-pub(super) use credential::pairs;
 
 /// The cookie that holds the web UI's root token.
 pub const SESSION_COOKIE: &str = "mscp_log_session";

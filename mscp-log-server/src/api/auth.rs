@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use mscp_log_core::access::{Access, CanonicalPath, Decision, Method, Restriction, Visible};
+use mscp_log_tower::credential::pairs;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +24,7 @@ use crate::identity::{IssueError, Issued, LoginError};
 use crate::schema::{self, limit};
 
 use super::access::{
-    CHALLENGE_BASIC, CHALLENGE_BEARER, Caller, Door, Peer, REQUESTED_WITH, SESSION_COOKIE, pairs,
+    CHALLENGE_BASIC, CHALLENGE_BEARER, Caller, Door, Peer, REQUESTED_WITH, SESSION_COOKIE,
 };
 use super::body::{access, bytes, method_not_allowed, parse, unstored};
 use super::problem::{Kind, Problem};

@@ -58,6 +58,8 @@ fn shared(shared: &OnceLock<Shared>) -> &Shared {
     })
 }
 
+type Run = Box<dyn Fn(&Shared) -> Result<(), Failed> + Send>;
+
 pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
     // What is stored is the same whatever the store.
     if target.spec.is_some() {
@@ -66,15 +68,14 @@ pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
     let (installed, _) = folders();
     let node = Arc::new(OnceLock::new());
     let mut trials = Vec::new();
-    let mut add =
-        |name: String, marker: PathBuf, run: Box<dyn Fn(&Shared) -> Result<(), Failed> + Send>| {
-            if !marker.exists() {
-                eprintln!("{name}: skipped, the sender is not there: run make clients");
-                return;
-            }
-            let node = Arc::clone(&node);
-            trials.push(Trial::test(name, move || run(shared(&node))));
-        };
+    let mut add = |name: String, marker: PathBuf, run: Run| {
+        if !marker.exists() {
+            eprintln!("{name}: skipped, the sender is not there: run make clients");
+            return;
+        }
+        let node = Arc::clone(&node);
+        trials.push(Trial::test(name, move || run(shared(&node))));
+    };
     for (language, protocols) in SDKS {
         let marker = installed.join("otlp").join(language).join(".complete");
         for protocol in *protocols {
