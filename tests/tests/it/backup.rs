@@ -39,16 +39,27 @@ fn said(output: &Output) -> String {
 
 /// How often each message of the app is found.
 async fn found(scene: &Scene) -> HashMap<String, usize> {
-    let body = json!({"query": {"term": {"appid": APP_A}}, "size": 10_000, "_source": ["message"]});
-    let answer = scene
-        .post(&scene.token, "/api/local/log/_search", body)
-        .await;
     let mut found = HashMap::new();
-    for hit in answer.body["hits"]["hits"].as_array().unwrap() {
-        let message = hit["_source"]["message"].as_str().unwrap();
-        *found.entry(message.to_owned()).or_default() += 1;
+    let mut after = None;
+    loop {
+        let mut body = json!({"query": {"term": {"appid": APP_A}}, "size": 10_000,
+            "_source": ["message"], "sort": ["event_id"]});
+        if let Some(after) = after.take() {
+            body["search_after"] = after;
+        }
+        let answer = scene
+            .post(&scene.token, "/api/local/log/_search", body)
+            .await;
+        let hits = answer.body["hits"]["hits"].as_array().unwrap();
+        for hit in hits {
+            let message = hit["_source"]["message"].as_str().unwrap();
+            *found.entry(message.to_owned()).or_default() += 1;
+        }
+        match hits.last() {
+            Some(last) => after = Some(last["sort"].clone()),
+            None => return found,
+        }
     }
-    found
 }
 
 /// The scene's node and token in place of another node on `data`.
@@ -108,7 +119,7 @@ async fn a_backup_taken_while_records_come_in_has_each_that_was_acknowledged_bef
     let mut messages = HashMap::new();
     for _ in 0..600 {
         messages = found(&restored).await;
-        if messages.len() as i64 >= before.min(10_000) {
+        if messages.len() as i64 >= before {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
