@@ -31,6 +31,17 @@ const BULK: &[(&str, &str)] = &[
     ("javascript", "elasticsearch-9"),
 ];
 
+/// Programs of the documentation, and what runs them.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("push.py", &["python3"]),
+    ("push.mjs", &["node"]),
+    ("push.go", &["go", "run"]),
+];
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples")
+}
+
 /// Where `make clients` puts things, and the programs that are run there.
 fn folders() -> (PathBuf, PathBuf) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -86,6 +97,20 @@ pub(crate) fn trials(target: &Arc<Target>) -> Vec<Trial> {
                 Box::new(|node| otlp(node, language, protocol)),
             );
         }
+    }
+    for (program, interpreter) in EXAMPLES {
+        let name = format!("senders::example_{}", program.replace('.', "_"));
+        let there = Command::new(interpreter[0]).arg("version").output().is_ok();
+        let marker = if there {
+            examples().join(program)
+        } else {
+            PathBuf::new()
+        };
+        add(
+            name,
+            marker,
+            Box::new(|node| example(node, program, interpreter)),
+        );
     }
     for (language, package) in BULK {
         let folder = installed.join(language);
@@ -224,5 +249,29 @@ fn bulk(shared: &Shared, folder: &Path, package: &str) -> Result<(), Failed> {
         assert_eq!(document["type"], "bulk", "{document}");
         assert_eq!(document["level"], "info", "{document}");
     }
+    Ok(())
+}
+
+fn example(shared: &Shared, program: &str, interpreter: &[&str]) -> Result<(), Failed> {
+    let app = Uuid::new_v4();
+    let run = |message: &str, token: &str| {
+        Command::new(interpreter[0])
+            .args(&interpreter[1..])
+            .arg(examples().join(program))
+            .args([&app.to_string(), message])
+            .env("MSCP_LOG_URL", &shared.node.url)
+            .env("MSCP_LOG_TOKEN", token)
+            .output()
+    };
+    let said = succeeded(run("from an example", &shared.token)?)?;
+    assert!(said.trim_end().ends_with("Z from an example"), "{said}");
+    let documents = stored(shared, app, 1);
+    assert_eq!(documents.len(), 1);
+    assert_eq!(documents[0]["level"], "info");
+
+    let refused = run("from nobody", "no token")?;
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("/problems/unauthorized"), "{said}");
     Ok(())
 }
