@@ -2,44 +2,57 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
 use super::{Failure, output};
 use crate::settings::put;
 
-/// Show the settings that may be changed while nodes run, and change them
+/// Show and change the settings that may be changed while nodes run
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A change takes effect in every instance within 10 s, stays through restarts, and is in the audit.
 
-  mscp-log settings                                     what holds now
-  mscp-log settings rotate.age=7 rotate.enabled=true    records go after a week
-  mscp-log settings collector.journalbeat.enabled=false
-  mscp-log settings rotate.max_bytes=null               no limit on size
-  mscp-log settings --json > settings.json              edit the file, then
-  mscp-log settings --file settings.json                refused if another has changed them meanwhile")]
+  mscp-log settings get                                     what holds now
+  mscp-log settings set rotate.age=7 rotate.enabled=true    records go after a week
+  mscp-log settings set collector.journalbeat.enabled=false
+  mscp-log settings set rotate.max_bytes=null               no limit on size
+  mscp-log settings get --json > settings.json              edit the file, then
+  mscp-log settings set --file settings.json                refused if another has changed them meanwhile")]
 pub(super) struct Settings {
     /// The region
-    #[arg(long, default_value = "local", value_name = "REGION")]
+    #[arg(long, global = true, default_value = "local", value_name = "REGION")]
     region: String,
 
-    /// Send this edited document; - is the standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "changes")]
-    file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
 
-    /// What to change; values are JSON
-    #[arg(value_name = "NAME=VALUE")]
-    changes: Vec<String>,
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Show what holds now
+    Get,
+    /// Change what is named, or send an edited document
+    Set {
+        /// Send this edited document; - is the standard input
+        #[arg(long, value_name = "FILE", conflicts_with = "changes")]
+        file: Option<PathBuf>,
+
+        /// What to change; values are JSON
+        #[arg(value_name = "NAME=VALUE", required_unless_present = "file")]
+        changes: Vec<String>,
+    },
 }
 
 impl Settings {
     pub(super) async fn run(self, connection: &Connection) -> Result<(), Failure> {
-        let document = match &self.file {
-            Some(file) => Some(read(file)?),
-            None if self.changes.is_empty() => None,
-            None => Some(document(&self.changes)?),
+        let document = match &self.command {
+            Command::Get => None,
+            Command::Set {
+                file: Some(file), ..
+            } => Some(read(file)?),
+            Command::Set { changes, .. } => Some(document(changes)?),
         };
         let admin = connection.client()?.admin();
         let Some(document) = document else {
