@@ -4,7 +4,8 @@ use http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, Request};
+use crate::client::Client;
+use crate::connection::request::{Answer, Request};
 use crate::error::Error;
 use crate::tokens::{Token, access};
 
@@ -413,10 +414,11 @@ impl Admin {
             .collect::<Vec<_>>()
             .join("/");
         let wanted = access(&[(method.as_str(), &format!("{{mscp_api_url}}/{pattern}"))]);
-        let mut url = self.client.url(segments);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        let url = query
+            .iter()
+            .fold(self.client.url(segments)?, |url, (name, value)| {
+                url.query(name, value)
+            });
         let mut request = Request::new(method, url);
         if let Some(body) = body {
             request = request.json(body);

@@ -1,12 +1,13 @@
 //! Backups of a whole node: one archive out of it, and the records of one into it.
 
 use bytes::{Bytes, BytesMut};
-use futures::Stream;
+use futures_util::Stream;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
+use crate::connection::reqwest::transport;
 use crate::error::Error;
 
 /// A line of a restore's answer is shorter than this.
@@ -45,7 +46,7 @@ impl Backup {
     /// When the answer breaks off: what came by then is no backup.
     pub async fn part(&mut self) -> Result<Option<Bytes>, Error> {
         let part = self.response.chunk().await;
-        part.map_err(|error| Error::transport("the backup broke off", error))
+        part.map_err(|error| transport("the backup broke off", error))
     }
 }
 
@@ -112,7 +113,7 @@ impl Restore {
                 ));
             }
             let part = self.response.chunk().await;
-            match part.map_err(|error| Error::transport("the restore", error))? {
+            match part.map_err(|error| transport("the restore", error))? {
                 Some(part) => self.read.extend_from_slice(&part),
                 None => return Ok(None),
             }

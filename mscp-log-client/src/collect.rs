@@ -1,10 +1,11 @@
 //! Raw records to the gateway of a region: what an agent sends.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::Method;
 use serde::Deserialize;
 
-use crate::client::{Client, Request};
+use crate::client::Client;
+use crate::connection::request::Request;
 use crate::error::Error;
 use crate::tokens::access;
 
@@ -17,7 +18,7 @@ pub struct Collected {
 }
 
 impl Client {
-    /// Sends chunks (`mscp_log_core::clean::chunk`), one a line, to `region`.
+    /// Sends chunks (of `mscp_log_core::clean::chunk`), one a line, to `region`.
     /// They are durable there when this returns.
     ///
     /// ```no_run
@@ -33,9 +34,8 @@ impl Client {
     /// of it. The same chunks may be sent again: a record that comes twice is
     /// stored once.
     pub async fn collect(&self, region: &str, chunks: Bytes) -> Result<Collected, Error> {
-        let mut request = Request::new(Method::POST, self.url(&[region, "collect"]));
-        let kind = HeaderValue::from_static("application/x-ndjson");
-        request.body = Some((kind, chunks));
+        let request = Request::new(Method::POST, self.url(&[region, "collect"])?)
+            .body("application/x-ndjson", chunks);
         let pattern = format!("{{mscp_api_url}}/{region}/collect");
         self.call(request, &access(&[("POST", &pattern)]))
             .await?

@@ -1,6 +1,8 @@
 //! The one error of the client: opaque, with a kind to decide on and a text to show.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -56,14 +58,17 @@ pub struct Problem {
     pub field: Option<String>,
 }
 
-/// An error of the client.
+/// An error of the client. No secret is in it. A clone is the same error:
+/// callers that waited for one token are told the same.
 ///
 /// ```
-/// let error = mscp_log_client::Client::builder("ftp://example.org").build().unwrap_err();
-/// assert_eq!(error.kind(), mscp_log_client::ErrorKind::Usage);
+/// use mscp_log_client::{Credentials, ErrorKind};
+/// let error = Credentials::token("not a token").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Usage);
 /// assert!(!error.is_retryable());
 /// ```
-pub struct Error(Box<Inner>);
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
@@ -71,7 +76,7 @@ struct Inner {
     status: Option<u16>,
     problem: Option<Problem>,
     retry_after: Option<Duration>,
-    source: Option<reqwest::Error>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -121,7 +126,7 @@ impl Error {
     }
 
     pub(crate) fn of(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner {
+        Error(Arc::new(Inner {
             kind,
             message: message.into(),
             status: None,
@@ -164,7 +169,7 @@ impl Error {
         } else {
             format!("{what}: {status}: {why}")
         };
-        Error(Box::new(Inner {
+        Error(Arc::new(Inner {
             kind,
             message,
             status: Some(status.as_u16()),
@@ -174,34 +179,41 @@ impl Error {
         }))
     }
 
-    pub(crate) fn transport(what: &str, error: reqwest::Error) -> Error {
-        let kind = if error.is_timeout() {
-            ErrorKind::Timeout
-        } else if error.is_builder() {
-            ErrorKind::Usage
-        } else {
-            ErrorKind::Connect
-        };
-        let error = error.without_url();
-        let mut message = format!("{what}: {error}");
-        let mut cause = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            let words = inner.to_string();
-            if !message.contains(&words) {
-                message.push_str(": ");
-                message.push_str(&words);
-            }
-            cause = inner.source();
-        }
-        Error(Box::new(Inner {
+    /// From below HTTP: what kept the answer away. `error` must not show the
+    /// URL or a header.
+    pub(crate) fn transport(
+        what: &str,
+        kind: ErrorKind,
+        error: impl StdError + Send + Sync + 'static,
+    ) -> Error {
+        Error(Arc::new(Inner {
             kind,
-            message,
+            message: format!("{what}: {}", chain(&error)),
             status: None,
             problem: None,
             retry_after: None,
-            source: Some(error),
+            source: Some(Box::new(error)),
         }))
     }
+}
+
+/// Most errors that are named as each other's cause; more would be a loop.
+const MAX_CHAIN: usize = 32;
+
+/// An error with what caused it, each said once.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    for _ in 0..MAX_CHAIN {
+        let Some(inner) = cause else { break };
+        let words = inner.to_string();
+        if !message.contains(&words) {
+            message.push_str(": ");
+            message.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    message
 }
 
 impl Problem {
@@ -262,11 +274,9 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0
-            .source
-            .as_ref()
-            .map(|error| error as &(dyn std::error::Error + 'static))
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let source: &(dyn StdError + 'static) = self.0.source.as_deref()?;
+        Some(source)
     }
 }

@@ -1,51 +1,56 @@
 //! The client of mscp-log: tokens, push, search, tail and administration over
 //! the public API.
-//!
-//! ```no_run
-//! use mscp_log_client::{Client, Credentials, PushSettings, Record};
-//! use std::time::Duration;
-//!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::builder("http://127.0.0.1:8300")
-//!     .credentials(Credentials::password("admin@localhost", "the password"))
-//!     .build()?;
-//! let app = "caa0c2f0-1116-495f-8f09-3cd023cc14a2".parse()?;
-//!
-//! let pusher = client.pusher(PushSettings::default())?;
-//! pusher.push(&Record::now(app, "applog", "order 17 was paid").annotation("level", "info"))?;
-//! let outcome = pusher.close(Duration::from_secs(10)).await;
-//! assert_eq!(outcome.pending, 0);
-//!
-//! let found = client.search("local").words("order paid").size(10).send().await?;
-//! for hit in &found.hits {
-//!     println!("{}", hit.message());
-//! }
-//! # Ok(()) }
-//! ```
-//!
-//! Every call obtains an access token that grants this call and nothing else,
-//! keeps it until shortly before it expires, and asks for a new one once when
-//! the server answers 401.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(any(feature = "push", feature = "async", feature = "blocking")),
+    allow(dead_code, reason = "without a feature there are only the errors")
+)]
 
+#[cfg(feature = "async")]
 mod admin;
+#[cfg(feature = "async")]
 mod backup;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+#[cfg(feature = "async")]
 mod client;
+#[cfg(feature = "async")]
 mod collect;
+#[cfg(any(feature = "push", feature = "async", feature = "blocking"))]
+mod connection;
 mod error;
+#[cfg(feature = "push")]
 mod push;
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod search;
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod tail;
+#[cfg(any(feature = "push", feature = "async", feature = "blocking"))]
 mod tokens;
 
+#[cfg(feature = "async")]
 pub use admin::{Admin, NewAccount, Password};
+#[cfg(feature = "async")]
 pub use backup::{Backup, Restore, Restored};
-pub use client::{Builder, Client};
+#[cfg(feature = "async")]
+pub use client::Client;
+#[cfg(feature = "async")]
 pub use collect::Collected;
+#[cfg(any(feature = "push", feature = "async", feature = "blocking"))]
+pub use connection::Builder;
 pub use error::{Error, ErrorKind, Problem};
+#[cfg(feature = "push")]
 pub use push::{
     Closed, Flushed, Guard, Loss, Losses, NotTaken, Overflow, PushSettings, Pusher, Record,
 };
-pub use search::{Found, Hit, Search};
+#[cfg(any(feature = "async", feature = "blocking"))]
+pub use search::{Found, Hit};
+#[cfg(any(feature = "async", feature = "blocking"))]
 pub use tail::TailSettings;
-pub use tokens::{Credentials, Token, access};
+#[cfg(any(feature = "push", feature = "async", feature = "blocking"))]
+pub use tokens::{Access, AccessBuilder, Credentials, Restricted, Token, Whole, access};
+
+/// A search of the asynchronous [`Client`].
+#[cfg(feature = "async")]
+pub type Search = search::Search<Client>;

@@ -2,15 +2,18 @@
 
 use std::fmt;
 
-use futures::Stream;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::client::{Client, Request};
+#[cfg(feature = "async")]
+use crate::client::Client;
+use crate::connection::Connected;
+use crate::connection::request::Request;
 use crate::error::{Error, ErrorKind};
 use crate::tokens::access;
 
-/// A search in one region, built step by step. Cheap to clone.
+/// A search in one region, built step by step, of a client `C`: the
+/// asynchronous one or the blocking one.
 ///
 /// ```no_run
 /// # async fn run(client: mscp_log_client::Client) -> Result<(), mscp_log_client::Error> {
@@ -22,8 +25,8 @@ use crate::tokens::access;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Search {
-    client: Client,
+pub struct Search<C> {
+    pub(crate) client: C,
     region: String,
     index: Option<String>,
     must: Vec<Value>,
@@ -109,8 +112,8 @@ impl Hit {
     }
 }
 
-impl Search {
-    pub(crate) fn new(client: Client, region: String) -> Search {
+impl<C> Search<C> {
+    pub(crate) fn new(client: C, region: String) -> Search<C> {
         Search {
             client,
             region,
@@ -125,7 +128,7 @@ impl Search {
 
     /// Only in these indices: names and patterns, separated by commas.
     #[must_use]
-    pub fn index(mut self, index: impl Into<String>) -> Search {
+    pub fn index(mut self, index: impl Into<String>) -> Search<C> {
         self.index = Some(index.into());
         self
     }
@@ -135,7 +138,7 @@ impl Search {
     /// `OR`, `NOT`, `err*` and `[1 TO 5]` do what they do in Elasticsearch's
     /// `query_string`.
     #[must_use]
-    pub fn words(mut self, query: impl Into<String>) -> Search {
+    pub fn words(mut self, query: impl Into<String>) -> Search<C> {
         self.must.push(json!({"query_string": {
             "query": query.into(), "default_field": "message", "default_operator": "AND",
         }}));
@@ -144,14 +147,14 @@ impl Search {
 
     /// A query in Elasticsearch's JSON that must match also.
     #[must_use]
-    pub fn query(mut self, query: Value) -> Search {
+    pub fn query(mut self, query: Value) -> Search<C> {
         self.must.push(query);
         self
     }
 
     /// Only records whose keyword `field` is exactly `value`.
     #[must_use]
-    pub fn term(mut self, field: &str, value: impl Into<Value>) -> Search {
+    pub fn term(mut self, field: &str, value: impl Into<Value>) -> Search<C> {
         let value = value.into();
         self.filters
             .push(json!({"term": {field: {"value": value}}}));
@@ -160,7 +163,7 @@ impl Search {
 
     /// Only records of the last so many seconds, by the server's clock.
     #[must_use]
-    pub fn since_seconds(mut self, seconds: u64) -> Search {
+    pub fn since_seconds(mut self, seconds: u64) -> Search<C> {
         self.filters
             .push(json!({"range": {"@timestamp": {"gte": format!("now-{seconds}s")}}}));
         self
@@ -168,14 +171,14 @@ impl Search {
 
     /// Oldest first; newest first is the default.
     #[must_use]
-    pub fn oldest_first(mut self) -> Search {
+    pub fn oldest_first(mut self) -> Search<C> {
         self.oldest_first = true;
         self
     }
 
     /// Records of a page, at most 10,000; 10 unless set.
     #[must_use]
-    pub fn size(mut self, size: u64) -> Search {
+    pub fn size(mut self, size: u64) -> Search<C> {
         self.size = size;
         self
     }
@@ -183,7 +186,7 @@ impl Search {
     /// Sets a member of the body as it is, in place of what the builder makes:
     /// `aggs`, `sort`, `query`, `_source`, `track_total_hits` and so on.
     #[must_use]
-    pub fn member(mut self, name: impl Into<String>, value: Value) -> Search {
+    pub fn member(mut self, name: impl Into<String>, value: Value) -> Search<C> {
         self.members.insert(name.into(), value);
         self
     }
@@ -212,6 +215,22 @@ impl Search {
         body
     }
 
+    /// What is asked, without order or page.
+    pub(crate) fn question(&self) -> Value {
+        if self.must.is_empty() && self.filters.is_empty() {
+            return json!({"match_all": {}});
+        }
+        json!({"bool": {"must": self.must, "filter": self.filters}})
+    }
+
+    pub(crate) fn filter(mut self, filter: Value) -> Search<C> {
+        self.filters.push(filter);
+        self
+    }
+}
+
+#[cfg(feature = "async")]
+impl Search<Client> {
     /// Asks, and gives one page.
     ///
     /// # Errors
@@ -228,16 +247,7 @@ impl Search {
     ///
     /// As [`Search::send`].
     pub async fn count(&self) -> Result<u64, Error> {
-        let query = self
-            .members
-            .get("query")
-            .cloned()
-            .unwrap_or_else(|| self.question());
-        let answer = self.post("_count", &json!({"query": query})).await?;
-        answer
-            .get("count")
-            .and_then(Value::as_u64)
-            .ok_or_else(|| Error::protocol("the answer of _count has no count"))
+        self.ask_count().await
     }
 
     /// All pages, one after the other, until there is no record left. Each
@@ -253,35 +263,59 @@ impl Search {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn pages(self) -> impl Stream<Item = Result<Vec<Hit>, Error>> + Send {
-        let first = Some(Vec::new());
-        futures::stream::try_unfold((self, first), |(search, after)| async move {
-            let Some(after) = after else { return Ok(None) };
-            let mut body = search.body();
-            if !after.is_empty() {
-                body["search_after"] = Value::Array(after);
-            }
-            let hits = search.ask(&body).await?.hits;
-            let Some(last) = hits.last() else {
-                return Ok(None);
-            };
-            let full = hits.len() as u64 >= body["size"].as_u64().unwrap_or(10);
-            let next = (full && !last.sort.is_empty()).then(|| last.sort.clone());
-            Ok(Some((hits, (search, next))))
+    pub fn pages(self) -> impl futures_util::Stream<Item = Result<Vec<Hit>, Error>> + Send {
+        futures_util::stream::try_unfold(Paging::new(self), |mut paging| async move {
+            let page = paging.next().await?;
+            Ok(page.map(|page| (page, paging)))
         })
     }
+}
 
-    /// What is asked, without order or page.
-    pub(crate) fn question(&self) -> Value {
-        if self.must.is_empty() && self.filters.is_empty() {
-            return json!({"match_all": {}});
+/// The way through all pages of a search.
+pub(crate) struct Paging<C> {
+    search: Search<C>,
+    /// The place to go on behind; none when there is no more.
+    after: Option<Vec<Value>>,
+}
+
+impl<C: Connected> Paging<C> {
+    pub(crate) fn new(search: Search<C>) -> Paging<C> {
+        Paging {
+            search,
+            after: Some(Vec::new()),
         }
-        json!({"bool": {"must": self.must, "filter": self.filters}})
     }
 
-    pub(crate) fn filter(mut self, filter: Value) -> Search {
-        self.filters.push(filter);
-        self
+    /// The next page; none at the end. After an error it is asked for again.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Hit>>, Error> {
+        let Some(after) = &self.after else {
+            return Ok(None);
+        };
+        let mut body = self.search.body();
+        if !after.is_empty() {
+            body["search_after"] = Value::Array(after.clone());
+        }
+        let hits = self.search.ask(&body).await?.hits;
+        let full = hits.len() as u64 >= body["size"].as_u64().unwrap_or(10);
+        let last = hits.last().map(|last| last.sort.clone());
+        self.after = last.filter(|sort| full && !sort.is_empty());
+        Ok((!hits.is_empty()).then_some(hits))
+    }
+}
+
+#[allow(private_bounds, reason = "nothing in it is public")]
+impl<C: Connected> Search<C> {
+    pub(crate) async fn ask_count(&self) -> Result<u64, Error> {
+        let query = self
+            .members
+            .get("query")
+            .cloned()
+            .unwrap_or_else(|| self.question());
+        let answer = self.post("_count", &json!({"query": query})).await?;
+        answer
+            .get("count")
+            .and_then(Value::as_u64)
+            .ok_or_else(|| Error::protocol("the answer of _count has no count"))
     }
 
     pub(crate) async fn ask(&self, body: &Value) -> Result<Found, Error> {
@@ -314,7 +348,8 @@ impl Search {
         let mut segments = vec![self.region.as_str(), "log"];
         segments.extend(self.index.as_deref());
         segments.push(endpoint);
-        let request = Request::new(Method::POST, self.client.url(&segments)).json(body);
+        let connection = self.client.connection();
+        let request = Request::new(Method::POST, connection.url(&segments)?).json(body);
         // A pattern has no wildcard within a segment: for an index pattern the
         // token is for every name.
         let index = match self.index.as_deref() {
@@ -323,7 +358,7 @@ impl Search {
             None => String::new(),
         };
         let url = format!("{{mscp_api_url}}/{}/log/{index}{endpoint}", self.region);
-        self.client
+        connection
             .call(request, &access(&[("POST", &url)]))
             .await?
             .json("the answer of the search")

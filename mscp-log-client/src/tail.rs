@@ -4,9 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use futures::Stream;
 use serde_json::{Value, json};
 
+#[cfg(feature = "async")]
+use crate::client::Client;
+use crate::connection::{Connected, Transport as _};
 use crate::error::Error;
 use crate::search::{Hit, Search};
 
@@ -40,7 +42,8 @@ impl Default for TailSettings {
     }
 }
 
-impl Search {
+#[cfg(feature = "async")]
+impl Search<Client> {
     /// The newest `last` records that match, in their order, and then every
     /// record that comes in, for as long as the stream is polled.
     ///
@@ -62,27 +65,20 @@ impl Search {
         self,
         last: u64,
         settings: TailSettings,
-    ) -> impl Stream<Item = Result<Hit, Error>> + Send {
-        let tail = Tail {
-            search: self,
-            last,
-            settings,
-            begun: false,
-            high_us: 0,
-            seen: HashMap::new(),
-            marking: None,
-            poll: None,
-            ready: VecDeque::new(),
-        };
-        futures::stream::unfold(tail, |mut tail| async move {
-            let next = tail.next().await;
-            Some((next, tail))
-        })
+    ) -> impl futures_util::Stream<Item = Result<Hit, Error>> + Send {
+        futures_util::stream::unfold(
+            Following::new(self, last, settings),
+            |mut tail| async move {
+                let next = tail.next().await;
+                Some((next, tail))
+            },
+        )
     }
 }
 
-struct Tail {
-    search: Search,
+/// A search that is followed.
+pub(crate) struct Following<C> {
+    search: Search<C>,
     last: u64,
     settings: TailSettings,
     begun: bool,
@@ -103,8 +99,27 @@ struct Poll {
     after: Option<Vec<Value>>,
 }
 
-impl Tail {
-    async fn next(&mut self) -> Result<Hit, Error> {
+impl<C: Connected> Following<C> {
+    pub(crate) fn new(search: Search<C>, last: u64, settings: TailSettings) -> Following<C> {
+        Following {
+            search,
+            last,
+            settings,
+            begun: false,
+            high_us: 0,
+            seen: HashMap::new(),
+            marking: None,
+            poll: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    async fn pause(&self) {
+        let transport = &self.search.client.connection().transport;
+        transport.sleep(self.settings.interval).await;
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Hit, Error> {
         loop {
             if let Some(hit) = self.ready.pop_front() {
                 return Ok(hit);
@@ -116,13 +131,13 @@ impl Tail {
             } else if let Some(poll) = self.poll.clone() {
                 self.page(poll).await
             } else {
-                tokio::time::sleep(self.settings.interval).await;
+                self.pause().await;
                 self.poll = Some(self.begin_poll());
                 Ok(())
             };
             if let Err(error) = worked {
                 // Whoever asks again at once must not spin.
-                tokio::time::sleep(self.settings.interval).await;
+                self.pause().await;
                 return Err(error);
             }
         }
@@ -139,12 +154,8 @@ impl Tail {
         });
         let newest = self.search.ask(&newest).await?;
         self.high_us = newest.hits.first().map(received).unwrap_or_default();
-        let page = self
-            .search
-            .clone()
-            .size(self.last.min(MAX_PAGE))
-            .send()
-            .await?;
+        let page = self.search.clone().size(self.last.min(MAX_PAGE));
+        let page = page.ask(&page.body()).await?;
         // What came in since the first call is shown by the first poll.
         let known = page.hits.into_iter().rev();
         let known = known.filter(|hit| hit.number("ingest_us").is_none_or(|at| at <= self.high_us));

@@ -1,75 +1,25 @@
-//! The worker: takes batches from the queue and tries each until every record
-//! of it is accepted or lost.
+//! One batch on its way: tried until every record of it is accepted or lost.
 
+#[cfg(feature = "gzip")]
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method};
+use pollster::block_on;
 use serde_json::Value;
-use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::PushSettings;
-use super::queue::{Batch, Loss, Next, Queued, Shared};
-use crate::client::{Client, Request};
+use super::outcome::Loss;
+use super::queue::{Part, Queued, Shared};
+use crate::connection::Connection;
+use crate::connection::request::Request;
+use crate::connection::ureq::Ureq;
 use crate::error::{Error, ErrorKind};
 use crate::tokens::access;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// Runs until the queue is closed and empty, or abandoned.
-pub(super) async fn run(client: Client, shared: Arc<Shared>) {
-    let mut on_way = JoinSet::new();
-    loop {
-        let may_send = on_way.len() < shared.settings.in_flight;
-        let next = if may_send {
-            shared.next(Instant::now())
-        } else {
-            shared.wait_or_end()
-        };
-        match next {
-            Next::Send(batch) => {
-                let client = client.clone();
-                let shared = Arc::clone(&shared);
-                on_way.spawn(async move { deliver(&client, &shared, batch).await });
-            }
-            Next::Wait(until) => {
-                let wake = async {
-                    match until {
-                        Some(until) => tokio::time::sleep_until(until.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    () = shared.told() => {}
-                    () = wake, if may_send => {}
-                    Some(_) = on_way.join_next() => {}
-                }
-            }
-            // What is still on its way is cut off with the set; its records
-            // stay counted as pending.
-            Next::End => return,
-        }
-    }
-}
-
-/// Part of a batch with a key of its own.
-struct Part {
-    key: Uuid,
-    records: Vec<Queued>,
-}
-
-impl Part {
-    /// The key is made once here, and kept through all tries.
-    fn new(records: Vec<Queued>) -> Part {
-        Part {
-            key: Uuid::new_v4(),
-            records,
-        }
-    }
-}
 
 /// What became of a part.
 enum Verdict {
@@ -79,50 +29,78 @@ enum Verdict {
     /// These records are at fault; the others may be good.
     Without(Vec<usize>, String),
     Lost(Loss, String),
+    /// The pusher was closed, and nobody waits any more: the records stay
+    /// counted as pending.
+    Abandoned,
 }
 
-async fn deliver(client: &Client, shared: &Shared, batch: Batch) {
+pub(super) fn deliver(connection: &Connection<Ureq>, shared: &Shared, batch: u64) {
     let deadline = Instant::now() + shared.settings.deadline;
-    let mut parts = vec![Part::new(batch.records)];
-    while let Some(part) = parts.pop() {
-        match attempt(client, &shared.settings, batch.app, &part, deadline).await {
-            Verdict::Accepted => shared.sent(&part.records),
-            Verdict::Lost(reason, words) => shared.lost(&part.records, reason, &words),
+    while let Some(part) = shared.part(batch) {
+        match attempt(connection, shared, &part, deadline) {
+            Verdict::Accepted => shared.accepted(batch),
+            Verdict::Lost(reason, words) => shared.lost(batch, reason, &words),
             Verdict::Halve => {
-                let mut first = part.records;
-                let second = first.split_off(first.len() / 2);
-                parts.push(Part::new(second));
-                parts.push(Part::new(first));
+                let (first, second) = part.records.split_at(part.records.len() / 2);
+                let halves = vec![part.child(1, first), part.child(2, second)];
+                shared.instead(batch, halves);
             }
             Verdict::Without(wrong, words) => {
-                let (bad, good): (Vec<_>, Vec<_>) = part
-                    .records
-                    .into_iter()
-                    .enumerate()
-                    .partition(|(place, _)| wrong.contains(place));
-                let strip =
-                    |records: Vec<(usize, Queued)>| records.into_iter().map(|(_, record)| record);
-                shared.lost(&strip(bad).collect::<Vec<_>>(), Loss::Rejected, &words);
-                let good: Vec<Queued> = strip(good).collect();
-                if !good.is_empty() {
-                    parts.push(Part::new(good));
+                let (mut bad, mut good) = (Vec::new(), Vec::new());
+                for (place, record) in part.records.iter().enumerate() {
+                    let list = if wrong.contains(&place) {
+                        &mut bad
+                    } else {
+                        &mut good
+                    };
+                    list.push(record.clone());
                 }
+                let name = 3 + wrong.first().map_or(0, |place| *place as u128);
+                let mut parts = vec![part.child(0, &bad)];
+                if !good.is_empty() {
+                    parts.push(part.child(name, &good));
+                }
+                shared.instead(batch, parts);
+                shared.lost(batch, Loss::Rejected, &words);
             }
+            Verdict::Abandoned => return,
         }
     }
-    shared.done(batch.id);
+}
+
+impl Part {
+    /// Some of its records, under a key that follows from its own and the
+    /// number: whoever makes the same part again, after a crash too, makes the
+    /// same key.
+    fn child(&self, number: u128, records: &[Queued]) -> Part {
+        // Odd, so that no two keys of one number become the same.
+        const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let key = self
+            .key
+            .as_u128()
+            .wrapping_add(number + 1)
+            .wrapping_mul(STEP);
+        Part {
+            app: self.app,
+            key: uuid::Builder::from_u128(key)
+                .with_variant(uuid::Variant::RFC4122)
+                .with_version(uuid::Version::Custom)
+                .into_uuid(),
+            records: records.to_vec(),
+        }
+    }
 }
 
 /// Tries one part until there is a verdict.
-async fn attempt(
-    client: &Client,
-    settings: &PushSettings,
-    app: Uuid,
+fn attempt(
+    connection: &Connection<Ureq>,
+    shared: &Shared,
     part: &Part,
     deadline: Instant,
 ) -> Verdict {
-    let wanted = access(&[("POST", &format!("{{mscp_api_url}}/apps/{app}/log"))]);
-    let mut request = match request(client, settings, app, part) {
+    let settings = &shared.settings;
+    let wanted = access(&[("POST", &format!("{{mscp_api_url}}/apps/{}/log", part.app))]);
+    let mut request = match request(connection, settings, part) {
         Ok(request) => request,
         Err(words) => return Verdict::Lost(Loss::Rejected, words),
     };
@@ -130,14 +108,17 @@ async fn attempt(
     let mut tries: u32 = 0;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        request.timeout = Some(left.clamp(Duration::from_millis(1), Duration::from_secs(60)));
-        let error = match push_once(client, &wanted, request.clone(), part.records.len()).await {
+        request.timeout = Some(
+            left.max(Duration::from_millis(1))
+                .min(connection.settings.timeout),
+        );
+        let error = match push_once(connection, &wanted, request.clone(), part.records.len()) {
             Ok(()) => return Verdict::Accepted,
             Err((error, token)) => {
                 let may_refresh = error.status() == Some(401) && !refreshed;
                 if let Some(token) = token
                     && may_refresh
-                    && client.forget(&token).await
+                    && connection.forget(&token)
                 {
                     refreshed = true;
                     continue;
@@ -148,31 +129,31 @@ async fn attempt(
         if let Some(verdict) = final_verdict(&error, part.records.len()) {
             return verdict;
         }
-        let wait = wait_before_retry(settings, tries, error.retry_after(), rand::random::<f64>());
+        let wait = wait_before_retry(settings, tries, error.retry_after(), fastrand::f64());
         tries = tries.saturating_add(1);
+        if shared.is_abandoned() {
+            return Verdict::Abandoned;
+        }
         if wait >= deadline.saturating_duration_since(Instant::now()) {
             return Verdict::Lost(Loss::Deadline, error.to_string());
         }
-        tracing::debug!(%error, ?wait, tries, "a push is tried again");
-        tokio::time::sleep(wait).await;
+        log::debug!("a push is tried again in {wait:?}, for the {tries}. time: {error}");
+        if !shared.pause(wait) {
+            return Verdict::Abandoned;
+        }
     }
 }
 
 /// One try. The token goes back with an error of the push itself, so that it can be forgotten.
-async fn push_once(
-    client: &Client,
+fn push_once(
+    connection: &Connection<Ureq>,
     wanted: &Value,
     request: Request,
     records: usize,
 ) -> Result<(), (Error, Option<Arc<str>>)> {
-    let token = client
-        .token_for(wanted)
-        .await
-        .map_err(|error| (error, None))?;
-    let answer = client
-        .send(request, Some(&token))
-        .await
-        .map_err(|error| (error, Some(token)))?;
+    let token = block_on(connection.token_for(wanted)).map_err(|error| (error, None))?;
+    let request = request.bearer(&token).map_err(|error| (error, None))?;
+    let answer = block_on(connection.send(request)).map_err(|error| (error, Some(token)))?;
     let body: Value = answer
         .json("the count of accepted records")
         .map_err(|error| (error, None))?;
@@ -226,9 +207,8 @@ fn wait_before_retry(
 
 /// The request of a part, its body encoded once for all tries.
 fn request(
-    client: &Client,
+    connection: &Connection<Ureq>,
     settings: &PushSettings,
-    app: Uuid,
     part: &Part,
 ) -> Result<Request, String> {
     let size: usize = part
@@ -242,24 +222,38 @@ fn request(
         body.extend_from_slice(&record.body);
     }
     body.push(b']');
-    let mut request = Request::new(Method::POST, client.url(&["apps", &app.to_string(), "log"]));
-    if settings.gzip {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        body = gzip
-            .write_all(&body)
-            .and_then(|()| gzip.finish())
-            .map_err(|error| error.to_string())?;
-        request
-            .headers
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
+    let url = connection
+        .url(&["apps", &part.app.to_string(), "log"])
+        .map_err(|error| error.to_string())?;
+    let mut request = Request::new(Method::POST, url);
+    compress(settings, &mut body, &mut request)?;
     let key = HeaderValue::from_str(&part.key.to_string()).map_err(|error| error.to_string())?;
     request.headers.insert(IDEMPOTENCY_KEY, key);
-    request.body = Some((
-        HeaderValue::from_static("application/json"),
-        Bytes::from(body),
-    ));
-    Ok(request)
+    Ok(request.body("application/json", Bytes::from(body)))
+}
+
+#[cfg(feature = "gzip")]
+fn compress(
+    settings: &PushSettings,
+    body: &mut Vec<u8>,
+    request: &mut Request,
+) -> Result<(), String> {
+    if settings.gzip {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        *body = gzip
+            .write_all(body)
+            .and_then(|()| gzip.finish())
+            .map_err(|error| error.to_string())?;
+        let gzip = HeaderValue::from_static("gzip");
+        request.headers.insert(http::header::CONTENT_ENCODING, gzip);
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "gzip"))]
+#[allow(clippy::unnecessary_wraps, reason = "as it is with the feature")]
+fn compress(_: &PushSettings, _: &mut Vec<u8>, _: &mut Request) -> Result<(), String> {
+    Ok(())
 }
 
 #[cfg(test)]

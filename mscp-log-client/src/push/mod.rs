@@ -1,20 +1,27 @@
-//! Pushing records: a bounded queue that never blocks its caller, and a worker
-//! that sends batches until each record is accepted or lost for a reason.
+//! Pushing records: a bounded queue that does not block its callers, and
+//! threads that send batches until each record is accepted or lost for a reason.
 
 mod deliver;
+mod inside;
+mod outcome;
 mod queue;
 mod record;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::connection::ureq::Ureq;
+use crate::connection::{Builder, Settings};
 use crate::error::Error;
 
-pub use queue::{Closed, Flushed, Loss, Losses, NotTaken};
+pub use outcome::{Closed, Flushed, Loss, Losses, NotTaken};
 pub use record::Record;
 
 use queue::Shared;
+
+/// More threads than this do not make one server faster.
+const MAX_IN_FLIGHT: usize = 64;
 
 /// What happens to a record when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,9 +32,14 @@ pub enum Overflow {
     DropNewest,
     /// The oldest records that wait make place.
     DropOldest,
+    /// [`Pusher::push`] blocks its thread for a place, up to this long; then
+    /// the new record is lost. It blocks a runtime's worker just so: there,
+    /// [`Pusher::push_within`] waits without.
+    Block(Duration),
 }
 
-/// Bounds and times of a [`Pusher`].
+/// Bounds and times of a [`Pusher`]. Fields may be added: begin from
+/// `Default`.
 ///
 /// ```
 /// let settings = mscp_log_client::PushSettings { max_records: 1_000, ..Default::default() };
@@ -47,7 +59,8 @@ pub struct PushSettings {
     pub batch_bytes: usize,
     /// A batch is sent when its first record waited this long: 1 s.
     pub linger: Duration,
-    /// Batches on their way at once: 4.
+    /// Batches on their way at once, each on a thread: 4, at most 64. With
+    /// more than one, batches of an app may overtake each other.
     pub in_flight: usize,
     /// The time for one batch with all its retries; then its records are lost: 5 min.
     pub deadline: Duration,
@@ -56,6 +69,7 @@ pub struct PushSettings {
     /// The largest bound of that wait: 10 s.
     pub backoff_max: Duration,
     /// Whether bodies are compressed with gzip: no.
+    #[cfg(feature = "gzip")]
     pub gzip: bool,
 }
 
@@ -72,23 +86,32 @@ impl Default for PushSettings {
             deadline: Duration::from_secs(300),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            #[cfg(feature = "gzip")]
             gzip: false,
         }
     }
 }
 
 /// A queue of records on their way to the server. Cheap to clone; when the
-/// last clone is dropped the worker sends what is left and ends.
+/// last clone is dropped its threads send what is left and end. What is left
+/// when the process ends is gone: end with [`Pusher::close`], or hold a
+/// [`Guard`].
 ///
 /// Batches hold the records of one app. Every try of a batch has the same
 /// `Idempotency-Key`, so that a batch whose answer was lost is stored once.
 ///
+/// It needs no runtime: one thread keeps the time, others send and end when
+/// there is nothing to send. The futures of its calls may be awaited on any
+/// executor.
+///
 /// ```no_run
-/// # async fn run(client: mscp_log_client::Client, app: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
-/// use mscp_log_client::{PushSettings, Record};
-/// let pusher = client.pusher(PushSettings::default())?;
+/// # fn run(app: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
+/// use mscp_log_client::{Credentials, Pusher, Record};
+/// let pusher = Pusher::builder("https://logs.example.org")
+///     .credentials(Credentials::from_env()?)
+///     .build()?;
 /// pusher.push(&Record::now(app, "applog", "started"))?;
-/// let outcome = pusher.close(std::time::Duration::from_secs(5)).await;
+/// let outcome = pusher.close_blocking(std::time::Duration::from_secs(5));
 /// println!("{} sent, {} lost", outcome.sent, outcome.dropped.total());
 /// # Ok(()) }
 /// ```
@@ -109,8 +132,36 @@ impl Drop for Handle {
     }
 }
 
+impl Builder<Pusher> {
+    /// Bounds and times; the default ones unless set.
+    #[must_use]
+    pub fn settings(mut self, settings: PushSettings) -> Builder<Pusher> {
+        self.push = settings;
+        self
+    }
+
+    /// The pusher. It connects when there is something to send.
+    ///
+    /// # Errors
+    ///
+    /// Usage for a URL that is not `http` or `https` with a host, for a
+    /// certificate that is no PEM, or for a bound of zero.
+    pub fn build(self) -> Result<Pusher, Error> {
+        Pusher::start(self.settings, self.push)
+    }
+}
+
 impl Pusher {
-    pub(crate) fn start(client: &Client, settings: PushSettings) -> Result<Pusher, Error> {
+    /// Begins a pusher to the server at `url`, the origin alone
+    /// (`https://logs.example.org`), without any client.
+    pub fn builder(url: impl Into<String>) -> Builder<Pusher> {
+        Builder::new(url.into())
+    }
+
+    /// It shares nothing with the client that it is made from: not its
+    /// connections, which may belong to a runtime, and not its tokens, which a
+    /// runtime that stands still may be fetching.
+    pub(crate) fn start(mut server: Settings, settings: PushSettings) -> Result<Pusher, Error> {
         let bounds = [
             ("max_records", settings.max_records),
             ("max_bytes", settings.max_bytes),
@@ -123,38 +174,32 @@ impl Pusher {
                 "{name} of the push settings is 0, expected at least 1"
             )));
         }
-        // The worker has a thread and a runtime of its own: it goes on while
-        // the caller's runtime is blocked, busy or gone, and a guard can wait
-        // for it anywhere.
-        let client = client.separate()?;
+        if settings.in_flight > MAX_IN_FLIGHT {
+            return Err(Error::usage(format!(
+                "in_flight of the push settings is {}, expected at most {MAX_IN_FLIGHT}",
+                settings.in_flight
+            )));
+        }
+        server.idle = settings.in_flight;
+        let connection = Arc::new(server.connect(Ureq::new)?);
         let shared = Arc::new(Shared::new(settings));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::usage(format!("cannot start the push worker: {error}")))?;
-        let worker = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("mscp-log-push".to_owned())
-            .spawn(move || {
-                // However the worker ends, nobody must wait for it for ever.
-                let _over = queue::Over(Arc::clone(&worker));
-                runtime.block_on(deliver::run(client, worker));
-            })
-            .map_err(|error| Error::usage(format!("cannot start the push worker: {error}")))?;
+        worker::start(&shared, &connection)
+            .map_err(|error| Error::usage(format!("cannot start the push thread: {error}")))?;
         Ok(Pusher {
             handle: Arc::new(Handle { shared }),
         })
     }
 
-    /// Puts a record into the queue and returns at once.
+    /// Puts a record into the queue and returns at once; only with
+    /// [`Overflow::Block`] does it wait when the queue is full.
     ///
     /// # Errors
     ///
-    /// When the record was not taken: the queue is full and drops the newest,
-    /// the pusher is closed, or the record can never be accepted. It is counted
-    /// in the losses either way.
+    /// When the record was not taken: the queue is full, the pusher is closed,
+    /// or the record can never be accepted. It is counted in the losses either way.
     pub fn push(&self, record: &Record) -> Result<(), NotTaken> {
-        self.handle.shared.push(record)
+        let shared = &self.handle.shared;
+        shared.push(record.app(), shared.encode(record)?)
     }
 
     /// Puts a record into the queue, waiting up to `limit` for a place.
@@ -163,7 +208,20 @@ impl Pusher {
     ///
     /// As [`Pusher::push`]; full means full for all of `limit`.
     pub async fn push_within(&self, record: &Record, limit: Duration) -> Result<(), NotTaken> {
-        self.handle.shared.push_within(record, limit).await
+        let shared = &self.handle.shared;
+        let body = shared.encode(record)?;
+        shared.push_within(record.app(), body, limit).await
+    }
+
+    /// As [`Pusher::push_within`], and blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pusher::push_within`].
+    pub fn push_blocking(&self, record: &Record, limit: Duration) -> Result<(), NotTaken> {
+        let shared = &self.handle.shared;
+        let body = shared.encode(record)?;
+        shared.push_blocking(record.app(), body, limit)
     }
 
     /// Sends what is queued now without lingering, and waits up to `timeout`
@@ -172,10 +230,20 @@ impl Pusher {
         self.handle.shared.flush(timeout).await
     }
 
+    /// As [`Pusher::flush`], and blocks the thread.
+    pub fn flush_blocking(&self, timeout: Duration) -> Flushed {
+        self.handle.shared.flush_blocking(timeout)
+    }
+
     /// Takes no more records, sends what is left for up to `timeout`, then stops.
     /// What is `pending` then was not acknowledged; it may have been stored.
     pub async fn close(&self, timeout: Duration) -> Closed {
         self.handle.shared.close(timeout).await
+    }
+
+    /// As [`Pusher::close`], and blocks the thread.
+    pub fn close_blocking(&self, timeout: Duration) -> Closed {
+        self.handle.shared.close_blocking(timeout)
     }
 
     /// Records accepted, lost and held until now.
@@ -204,6 +272,6 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.pusher.handle.shared.close_blocking(self.timeout);
+        let _counted_in_progress = self.pusher.close_blocking(self.timeout);
     }
 }

@@ -1,142 +1,16 @@
-//! The queue between callers and the worker: bounds, losses by reason, and
-//! who may be told that their records are settled.
+//! The queue between callers and the threads that send: bounds, and who may be
+//! told that their records are settled.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use event_listener::{Event, Listener as _};
 use uuid::Uuid;
 
+use super::outcome::{Closed, Flushed, Loss, Losses, NotTaken};
 use super::{Overflow, PushSettings, Record};
-
-/// Why a record is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Loss {
-    /// There was no place in the queue.
-    Full,
-    /// The pusher was closed already.
-    Closed,
-    /// The server, or the client in its stead, found the record malformed.
-    Rejected,
-    /// Larger than the server, or the queue, takes.
-    TooLarge,
-    /// No valid credential.
-    Unauthorized,
-    /// The token does not grant a push to the record's app.
-    Forbidden,
-    /// The server did not accept it within the deadline.
-    Deadline,
-}
-
-impl Loss {
-    const ALL: [Loss; 7] = [
-        Loss::Full,
-        Loss::Closed,
-        Loss::Rejected,
-        Loss::TooLarge,
-        Loss::Unauthorized,
-        Loss::Forbidden,
-        Loss::Deadline,
-    ];
-
-    /// The reason in one word, as it is written in counters.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Loss::Full => "full",
-            Loss::Closed => "closed",
-            Loss::Rejected => "rejected",
-            Loss::TooLarge => "too_large",
-            Loss::Unauthorized => "unauthorized",
-            Loss::Forbidden => "forbidden",
-            Loss::Deadline => "deadline",
-        }
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Lost records, counted by reason, with what was said about the last of each.
-#[derive(Clone, Debug, Default)]
-pub struct Losses {
-    counts: BTreeMap<Loss, (u64, String)>,
-}
-
-impl Losses {
-    /// Lost for this reason.
-    #[must_use]
-    pub fn of(&self, reason: Loss) -> u64 {
-        self.counts.get(&reason).map_or(0, |(count, _)| *count)
-    }
-
-    /// Lost for any reason.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.counts.values().map(|(count, _)| count).sum()
-    }
-
-    /// Every reason that occurred, how often, and the last words about it.
-    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64, &str)> {
-        Loss::ALL.into_iter().filter_map(|reason| {
-            let (count, words) = self.counts.get(&reason)?;
-            Some((reason, *count, words.as_str()))
-        })
-    }
-
-    fn add(&mut self, reason: Loss, count: u64, words: &str) {
-        let entry = self.counts.entry(reason).or_default();
-        entry.0 += count;
-        if !words.is_empty() {
-            words.clone_into(&mut entry.1);
-        }
-    }
-}
-
-/// A record was not taken into the queue.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the record was not taken: {words}")]
-pub struct NotTaken {
-    reason: Loss,
-    words: String,
-}
-
-impl NotTaken {
-    /// Why.
-    #[must_use]
-    pub fn reason(&self) -> Loss {
-        self.reason
-    }
-}
-
-/// What a flush came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Flushed {
-    /// Whether every record that was queued before the call is settled.
-    pub complete: bool,
-    /// Records still held.
-    pub pending: usize,
-}
-
-/// What became of all records of a pusher.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Closed {
-    /// Accepted by the server: durable.
-    pub sent: u64,
-    /// Lost, by reason.
-    pub dropped: Losses,
-    /// Held, and neither accepted nor lost.
-    pub pending: usize,
-}
 
 /// An encoded record in the queue.
 #[derive(Clone, Debug)]
@@ -146,18 +20,19 @@ pub(super) struct Queued {
     since: Instant,
 }
 
-/// Records of one app on their way.
+/// Records of one app that are sent together, under one key.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) id: u64,
+pub(super) struct Part {
     pub(super) app: Uuid,
+    pub(super) key: Uuid,
     pub(super) records: Vec<Queued>,
 }
 
-/// What the worker has to do next.
+/// What the thread that keeps the time has to do next.
 pub(super) enum Next {
-    Send(Batch),
-    /// Nothing is ready before then, unless told.
+    /// A batch may be sent: this is its number.
+    Send(u64),
+    /// Nothing is to be done before then, unless told.
     Wait(Option<Instant>),
     /// Closed and empty, or abandoned.
     End,
@@ -167,18 +42,26 @@ pub(super) enum Next {
 pub(super) struct Shared {
     pub(super) settings: PushSettings,
     state: Mutex<State>,
-    /// Tells the worker that there may be something to do.
-    work: Notify,
-    /// Counts up whenever a record is settled.
-    settled: watch::Sender<u64>,
-    settled_blocking: Condvar,
+    /// Tells the thread that keeps the time that there may be something to do.
+    work: Condvar,
+    /// Tells the threads that send that there is a batch, or the end.
+    batches: Condvar,
+    /// Tells those that wait before another try that all is abandoned.
+    abandon: Condvar,
+    /// Tells callers that records were settled, or that it is late.
+    settled: Event,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     apps: HashMap<Uuid, Waiting>,
-    /// The smallest place of each batch on its way.
-    on_way: BTreeMap<u64, u64>,
+    /// Batches on their way, by number: what is left of each.
+    on_way: BTreeMap<u64, OnWay>,
+    /// Batches for which a thread is awake, or on its way to be.
+    handed: VecDeque<u64>,
+    /// Threads that wait for a batch and have none handed to them.
+    idle: usize,
+    threads: usize,
     next_place: u64,
     next_batch: u64,
     /// Places before this one are sent without lingering.
@@ -187,27 +70,41 @@ struct State {
     held_bytes: usize,
     sent: u64,
     dropped: Losses,
+    /// When callers that wait in a future want to be told that it is late.
+    alarms: BTreeSet<(Instant, u64)>,
+    next_alarm: u64,
     closing: bool,
     abandoned: bool,
+    /// The thread that keeps the time has ended.
     over: bool,
 }
 
+/// Records of one app that wait for their batch.
 #[derive(Debug, Default)]
 struct Waiting {
     records: VecDeque<Queued>,
     bytes: usize,
 }
 
-/// Marks the worker as ended, however it ended.
+#[derive(Debug)]
+struct OnWay {
+    /// The smallest place in it.
+    place: u64,
+    /// In the order in which they are tried.
+    parts: VecDeque<Arc<Part>>,
+}
+
+/// Says that the thread that keeps the time ended, however it did.
 pub(super) struct Over(pub(super) Arc<Shared>);
 
 impl Drop for Over {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.over = true;
         state.closing = true;
+        state.over = true;
         drop(state);
-        self.0.tell();
+        self.0.batches.notify_all();
+        self.0.settled.notify(usize::MAX);
     }
 }
 
@@ -216,102 +113,95 @@ impl Shared {
         Shared {
             settings,
             state: Mutex::default(),
-            work: Notify::new(),
-            settled: watch::Sender::new(0),
-            settled_blocking: Condvar::new(),
+            work: Condvar::new(),
+            batches: Condvar::new(),
+            abandon: Condvar::new(),
+            settled: Event::new(),
         }
     }
 
-    pub(super) fn push(&self, record: &Record) -> Result<(), NotTaken> {
-        let body = self.encode(record)?;
+    // What callers do.
+
+    pub(super) fn push(&self, app: Uuid, body: Bytes) -> Result<(), NotTaken> {
+        if let Overflow::Block(limit) = self.settings.overflow {
+            return self.push_blocking(app, body, limit);
+        }
         let mut state = self.lock();
         self.check_open(&mut state)?;
-        if self.is_full(&state, body.len()) && self.settings.overflow == Overflow::DropOldest {
-            self.make_place(&mut state, body.len());
-        }
         if self.is_full(&state, body.len()) {
-            return Err(self.lose_full(&mut state));
+            if self.settings.overflow == Overflow::DropOldest {
+                self.make_place(&mut state, body.len());
+            }
+            if self.is_full(&state, body.len()) {
+                return Err(lose_full(&mut state));
+            }
         }
-        self.put(&mut state, record.app(), body);
+        self.put(&mut state, app, body);
         Ok(())
     }
 
     pub(super) async fn push_within(
         &self,
-        record: &Record,
+        app: Uuid,
+        body: Bytes,
         limit: Duration,
     ) -> Result<(), NotTaken> {
-        let body = self.encode(record)?;
-        let until = tokio::time::Instant::now() + limit;
-        let mut settled = self.settled.subscribe();
-        loop {
-            {
-                let mut state = self.lock();
-                self.check_open(&mut state)?;
-                if !self.is_full(&state, body.len()) {
-                    self.put(&mut state, record.app(), body);
-                    return Ok(());
-                }
-                // A full queue has nothing to linger for.
-                state.flush_before = state.next_place;
-            }
-            self.work.notify_one();
-            if tokio::time::timeout_at(until, settled.changed())
-                .await
-                .is_err()
-            {
-                return Err(self.lose_full(&mut self.lock()));
-            }
+        let mut body = Some(body);
+        if let Some(done) = self.try_put(&mut self.lock(), app, &mut body) {
+            return done;
         }
+        let until = Instant::now().checked_add(limit);
+        let put = self.wait_for(until, |state| self.try_put(state, app, &mut body));
+        put.await
+            .unwrap_or_else(|| Err(lose_full(&mut self.lock())))
+    }
+
+    pub(super) fn push_blocking(
+        &self,
+        app: Uuid,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<(), NotTaken> {
+        let mut body = Some(body);
+        if let Some(done) = self.try_put(&mut self.lock(), app, &mut body) {
+            return done;
+        }
+        let until = Instant::now().checked_add(limit);
+        self.wait_for_blocking(until, |state| self.try_put(state, app, &mut body))
+            .unwrap_or_else(|| Err(lose_full(&mut self.lock())))
     }
 
     pub(super) async fn flush(&self, timeout: Duration) -> Flushed {
-        let mut settled = self.settled.subscribe();
-        let before = {
-            let mut state = self.lock();
-            state.flush_before = state.next_place;
-            state.next_place
-        };
-        self.work.notify_one();
-        let all = async {
-            while !self.lock().is_settled(before) {
-                if settled.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
-        let _ended_or_late = tokio::time::timeout(timeout, all).await;
-        let state = self.lock();
-        Flushed {
-            complete: state.is_settled(before) && !state.over_with_rest(),
-            pending: state.held,
-        }
+        let before = self.hurry();
+        let until = Instant::now().checked_add(timeout);
+        let all = self.wait_for(until, |state| state.is_settled(before).then_some(()));
+        let _in_time_or_late = all.await;
+        self.flushed(before)
+    }
+
+    pub(super) fn flush_blocking(&self, timeout: Duration) -> Flushed {
+        let before = self.hurry();
+        let until = Instant::now().checked_add(timeout);
+        let _in_time_or_late =
+            self.wait_for_blocking(until, |state| state.is_settled(before).then_some(()));
+        self.flushed(before)
     }
 
     pub(super) async fn close(&self, timeout: Duration) -> Closed {
-        let mut settled = self.settled.subscribe();
         self.end();
-        let over = async {
-            while !self.lock().over {
-                if settled.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
-        let _ended_or_late = tokio::time::timeout(timeout, over).await;
+        let until = Instant::now().checked_add(timeout);
+        let _in_time_or_late = self.wait_for(until, |state| state.over.then_some(())).await;
         self.abandon()
     }
 
-    pub(super) fn close_blocking(&self, timeout: Duration) {
+    pub(super) fn close_blocking(&self, timeout: Duration) -> Closed {
         self.end();
-        let wait = self
-            .settled_blocking
-            .wait_timeout_while(self.lock(), timeout, |state| !state.over);
-        drop(wait);
-        let _what_is_left_is_counted_as_pending = self.abandon();
+        let until = Instant::now().checked_add(timeout);
+        let _in_time_or_late = self.wait_for_blocking(until, |state| state.over.then_some(()));
+        self.abandon()
     }
 
-    /// No more records come; the worker sends what is left and ends.
+    /// No more records come; what is left is sent, and the threads end.
     pub(super) fn end(&self) {
         self.lock().closing = true;
         self.work.notify_one();
@@ -321,74 +211,41 @@ impl Shared {
         self.lock().outcome()
     }
 
-    pub(super) fn next(&self, now: Instant) -> Next {
-        let settings = &self.settings;
+    pub(super) fn encode(&self, record: &Record) -> Result<Bytes, NotTaken> {
+        match record.encode() {
+            Ok(body) => self.fits(body),
+            Err(words) => Err(self.lose(Loss::Rejected, words)),
+        }
+    }
+
+    /// A record that was encoded, unless the queue can never hold it.
+    pub(super) fn fits(&self, body: Vec<u8>) -> Result<Bytes, NotTaken> {
+        if body.len() > self.settings.max_bytes {
+            let words = format!("{} bytes are more than the queue holds", body.len());
+            return Err(self.lose(Loss::TooLarge, words));
+        }
+        Ok(body.into())
+    }
+
+    pub(super) fn lose(&self, reason: Loss, words: String) -> NotTaken {
+        lose(&mut self.lock(), reason, words)
+    }
+
+    fn hurry(&self) -> u64 {
         let mut state = self.lock();
-        if state.abandoned {
-            return Next::End;
-        }
-        let mut ready: Option<(u64, Uuid)> = None;
-        let mut wake: Option<Instant> = None;
-        for (app, waiting) in &state.apps {
-            let Some(first) = waiting.records.front() else {
-                continue;
-            };
-            let due = first.since + settings.linger;
-            let go = state.closing
-                || first.place < state.flush_before
-                || waiting.records.len() >= settings.batch_records
-                || waiting.bytes >= settings.batch_bytes
-                || due <= now;
-            if go && ready.is_none_or(|(place, _)| first.place < place) {
-                ready = Some((first.place, *app));
-            }
-            wake = Some(wake.map_or(due, |wake| wake.min(due)));
-        }
-        let Some((_, app)) = ready else {
-            let empty = state.apps.is_empty() && state.on_way.is_empty();
-            return if state.closing && empty {
-                Next::End
-            } else {
-                Next::Wait(wake)
-            };
-        };
-        Next::Send(state.take(app, settings))
-    }
-
-    /// While no batch can be sent: only whether to stop.
-    pub(super) fn wait_or_end(&self) -> Next {
-        if self.lock().abandoned {
-            Next::End
-        } else {
-            Next::Wait(None)
-        }
-    }
-
-    pub(super) async fn told(&self) {
-        self.work.notified().await;
-    }
-
-    pub(super) fn sent(&self, records: &[Queued]) {
-        let mut state = self.lock();
-        state.sent += records.len() as u64;
-        state.release(records);
+        state.flush_before = state.next_place;
+        let before = state.next_place;
         drop(state);
-        self.tell();
+        self.work.notify_one();
+        before
     }
 
-    pub(super) fn lost(&self, records: &[Queued], reason: Loss, words: &str) {
-        tracing::debug!(records = records.len(), %reason, words, "records were lost");
-        let mut state = self.lock();
-        state.dropped.add(reason, records.len() as u64, words);
-        state.release(records);
-        drop(state);
-        self.tell();
-    }
-
-    /// A batch has no record left that is not settled.
-    pub(super) fn done(&self, batch: u64) {
-        self.lock().on_way.remove(&batch);
-        self.tell();
+    fn flushed(&self, before: u64) -> Flushed {
+        let state = self.lock();
+        Flushed {
+            complete: state.is_settled(before) && !(state.over && state.held > 0),
+            pending: state.held,
+        }
     }
 
     fn abandon(&self) -> Closed {
@@ -397,40 +254,38 @@ impl Shared {
         let outcome = state.outcome();
         drop(state);
         self.work.notify_one();
+        self.abandon.notify_all();
         outcome
-    }
-
-    fn tell(&self) {
-        self.settled
-            .send_modify(|count| *count = count.wrapping_add(1));
-        self.settled_blocking.notify_all();
-    }
-
-    fn encode(&self, record: &Record) -> Result<Bytes, NotTaken> {
-        let body = record
-            .encode()
-            .map_err(|words| self.lose(&mut self.lock(), Loss::Rejected, words))?;
-        if body.len() > self.settings.max_bytes {
-            let words = format!("{} bytes are more than the queue holds", body.len());
-            return Err(self.lose(&mut self.lock(), Loss::TooLarge, words));
-        }
-        Ok(body.into())
     }
 
     fn check_open(&self, state: &mut State) -> Result<(), NotTaken> {
         if state.closing {
-            return Err(self.lose(state, Loss::Closed, "the pusher is closed".to_owned()));
+            return Err(lose(state, Loss::Closed, "the pusher is closed".to_owned()));
         }
         Ok(())
     }
 
-    fn lose_full(&self, state: &mut State) -> NotTaken {
-        self.lose(state, Loss::Full, "the queue is full".to_owned())
-    }
-
-    fn lose(&self, state: &mut State, reason: Loss, words: String) -> NotTaken {
-        state.dropped.add(reason, 1, &words);
-        NotTaken { reason, words }
+    /// `None` when there is no place at the moment.
+    fn try_put(
+        &self,
+        state: &mut State,
+        app: Uuid,
+        body: &mut Option<Bytes>,
+    ) -> Option<Result<(), NotTaken>> {
+        if let Err(closed) = self.check_open(state) {
+            return Some(Err(closed));
+        }
+        let size = body.as_ref().map_or(0, Bytes::len);
+        if self.is_full(state, size) {
+            // A full queue has nothing to linger for.
+            state.flush_before = state.next_place;
+            self.work.notify_one();
+            return None;
+        }
+        if let Some(body) = body.take() {
+            self.put(state, app, body);
+        }
+        Some(Ok(()))
     }
 
     fn is_full(&self, state: &State, more: usize) -> bool {
@@ -478,8 +333,8 @@ impl Shared {
             place,
             since: Instant::now(),
         });
-        // The worker must hear of the first record, to begin its linger, and of
-        // a full batch; it needs no word of those between.
+        // Who keeps the time must hear of the first record, to begin its
+        // linger, and of a full batch; not of those between.
         let count = waiting.records.len();
         let filled = waiting.bytes >= self.settings.batch_bytes
             && waiting.bytes - size < self.settings.batch_bytes;
@@ -488,15 +343,250 @@ impl Shared {
         }
     }
 
+    // Waiting.
+
+    /// Waits until `done` says what came of it, or `until`; on any executor.
+    async fn wait_for<R>(
+        &self,
+        until: Option<Instant>,
+        mut done: impl FnMut(&mut State) -> Option<R>,
+    ) -> Option<R> {
+        let _alarm = until.map(|until| Alarm::set(self, until));
+        loop {
+            let changed = self.settled.listen();
+            if let Some(done) = done(&mut self.lock()) {
+                return Some(done);
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return None;
+            }
+            changed.await;
+        }
+    }
+
+    /// The same, blocking the thread.
+    fn wait_for_blocking<R>(
+        &self,
+        until: Option<Instant>,
+        mut done: impl FnMut(&mut State) -> Option<R>,
+    ) -> Option<R> {
+        loop {
+            let changed = self.settled.listen();
+            if let Some(done) = done(&mut self.lock()) {
+                return Some(done);
+            }
+            match until {
+                Some(until) => changed.wait_deadline(until)?,
+                None => changed.wait(),
+            }
+        }
+    }
+
+    // What the threads do.
+
+    /// Whether a thread is to be started for the batch of this number. `None`
+    /// when there is nothing more to do.
+    pub(super) fn next_batch(&self) -> Option<u64> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if state.ring(now) {
+                self.settled.notify(usize::MAX);
+            }
+            match state.next(now, &self.settings) {
+                Next::Send(batch) if state.idle > 0 => {
+                    state.idle -= 1;
+                    state.handed.push_back(batch);
+                    self.batches.notify_one();
+                }
+                Next::Send(batch) => {
+                    state.threads += 1;
+                    return Some(batch);
+                }
+                Next::Wait(None) => {
+                    state = self
+                        .work
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                Next::Wait(Some(until)) => {
+                    let time = until.saturating_duration_since(now);
+                    let woken = self.work.wait_timeout(state, time);
+                    state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Next::End => return None,
+            }
+        }
+    }
+
+    /// A thread is done with its batch: the next one, or none when there was
+    /// none for `patience`.
+    pub(super) fn next_handed(&self, patience: Duration) -> Option<u64> {
+        let mut state = self.lock();
+        state.idle += 1;
+        self.work.notify_one();
+        let idle = |state: &mut State| state.handed.is_empty() && !state.over;
+        let woken = self.batches.wait_timeout_while(state, patience, idle);
+        state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        // Whoever handed a batch over has counted one idle thread less.
+        let batch = state.handed.pop_front().filter(|_| !state.abandoned);
+        if batch.is_none() {
+            state.idle = state.idle.saturating_sub(1);
+        }
+        batch
+    }
+
+    /// A thread that sends has ended.
+    pub(super) fn thread_ended(&self) {
+        self.lock().threads -= 1;
+        self.work.notify_one();
+    }
+
+    /// The part of a batch to be tried next; none when all of it is settled.
+    pub(super) fn part(&self, batch: u64) -> Option<Arc<Part>> {
+        let mut state = self.lock();
+        if state.abandoned {
+            return None;
+        }
+        let part = state
+            .on_way
+            .get(&batch)
+            .and_then(|on_way| on_way.parts.front().cloned());
+        if part.is_none() {
+            state.on_way.remove(&batch);
+            drop(state);
+            self.tell();
+        }
+        part
+    }
+
+    pub(super) fn accepted(&self, batch: u64) {
+        let mut state = self.lock();
+        if let Some(part) = state.settle(batch) {
+            state.sent += part.records.len() as u64;
+            state.release(&part.records);
+        }
+        drop(state);
+        self.tell();
+    }
+
+    pub(super) fn lost(&self, batch: u64, reason: Loss, words: &str) {
+        let mut state = self.lock();
+        if let Some(part) = state.settle(batch) {
+            let count = part.records.len();
+            state.dropped.add(reason, count as u64, words);
+            state.release(&part.records);
+            drop(state);
+            log::debug!("{count} records were lost ({reason}): {words}");
+        }
+        self.tell();
+    }
+
+    /// Puts others in the place of the part that was tried.
+    pub(super) fn instead(&self, batch: u64, parts: Vec<Part>) {
+        let mut state = self.lock();
+        if let Some(on_way) = state.on_way.get_mut(&batch) {
+            on_way.parts.pop_front();
+            for part in parts.into_iter().rev() {
+                on_way.parts.push_front(Arc::new(part));
+            }
+        }
+    }
+
+    /// Waits before another try. False when all is abandoned meanwhile.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        let going_on = |state: &mut State| !state.abandoned;
+        let woken = self.abandon.wait_timeout_while(self.lock(), time, going_on);
+        !woken.unwrap_or_else(PoisonError::into_inner).0.abandoned
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
+    fn tell(&self) {
+        self.work.notify_one();
+        self.settled.notify(usize::MAX);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under the lock with a half-made change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A time at which all that wait are told.
+struct Alarm<'a> {
+    shared: &'a Shared,
+    at: (Instant, u64),
+}
+
+impl<'a> Alarm<'a> {
+    fn set(shared: &'a Shared, at: Instant) -> Alarm<'a> {
+        let mut state = shared.lock();
+        let at = (at, state.next_alarm);
+        state.next_alarm += 1;
+        state.alarms.insert(at);
+        let is_first = state.alarms.first() == Some(&at);
+        drop(state);
+        if is_first {
+            shared.work.notify_one();
+        }
+        Alarm { shared, at }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().alarms.remove(&self.at);
+    }
+}
+
+fn lose_full(state: &mut State) -> NotTaken {
+    lose(state, Loss::Full, "the queue is full".to_owned())
+}
+
+fn lose(state: &mut State, reason: Loss, words: String) -> NotTaken {
+    state.dropped.add(reason, 1, &words);
+    NotTaken { reason, words }
+}
+
 impl State {
-    fn take(&mut self, app: Uuid, settings: &PushSettings) -> Batch {
-        let id = self.next_batch;
+    fn next(&mut self, now: Instant, settings: &PushSettings) -> Next {
+        if self.abandoned {
+            return Next::End;
+        }
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        if self.idle == 0 && self.threads >= settings.in_flight {
+            return Next::Wait(alarm);
+        }
+        let mut ready: Option<(u64, Uuid)> = None;
+        let mut wake = alarm;
+        for (app, waiting) in &self.apps {
+            let Some(first) = waiting.records.front() else {
+                continue;
+            };
+            let due = first.since + settings.linger;
+            let go = self.closing
+                || first.place < self.flush_before
+                || waiting.records.len() >= settings.batch_records
+                || waiting.bytes >= settings.batch_bytes
+                || due <= now;
+            if go && ready.is_none_or(|(place, _)| first.place < place) {
+                ready = Some((first.place, *app));
+            }
+            wake = Some(wake.map_or(due, |wake| wake.min(due)));
+        }
+        match ready {
+            Some((place, app)) => Next::Send(self.take(place, app, settings)),
+            None if self.closing && self.apps.is_empty() && self.on_way.is_empty() => Next::End,
+            None => Next::Wait(wake),
+        }
+    }
+
+    /// Makes the first records of `app` a batch. Its key is made once, here.
+    fn take(&mut self, place: u64, app: Uuid, settings: &PushSettings) -> u64 {
+        let batch = self.next_batch;
         self.next_batch += 1;
         let mut records = Vec::new();
         let mut bytes = 0;
@@ -514,10 +604,29 @@ impl State {
                 self.apps.remove(&app);
             }
         }
-        if let Some(first) = records.first() {
-            self.on_way.insert(id, first.place);
+        let part = Part {
+            app,
+            key: Uuid::new_v4(),
+            records,
+        };
+        let parts = VecDeque::from([Arc::new(part)]);
+        self.on_way.insert(batch, OnWay { place, parts });
+        batch
+    }
+
+    /// Takes out the alarms that are due, and says whether there were any.
+    fn ring(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while self.alarms.first().is_some_and(|(at, _)| *at <= now) {
+            self.alarms.pop_first();
+            any = true;
         }
-        Batch { id, app, records }
+        any
+    }
+
+    /// The part that was tried is settled.
+    fn settle(&mut self, batch: u64) -> Option<Arc<Part>> {
+        self.on_way.get_mut(&batch)?.parts.pop_front()
     }
 
     fn release(&mut self, records: &[Queued]) {
@@ -530,17 +639,13 @@ impl State {
 
     fn is_settled(&self, before: u64) -> bool {
         self.over
-            || (self.on_way.values().all(|place| *place >= before)
+            || (self.on_way.values().all(|on_way| on_way.place >= before)
                 && self.apps.values().all(|waiting| {
                     waiting
                         .records
                         .front()
                         .is_none_or(|record| record.place >= before)
                 }))
-    }
-
-    fn over_with_rest(&self) -> bool {
-        self.over && self.held > 0
     }
 
     fn outcome(&self) -> Closed {

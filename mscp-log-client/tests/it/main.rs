@@ -1,8 +1,12 @@
 //! The client against a server in the same process that answers as it is told.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(any(feature = "async", feature = "push", feature = "blocking"))]
 
+#[cfg(feature = "push")]
 mod push;
+#[cfg(feature = "async")]
 mod search;
 mod server;
+#[cfg(feature = "async")]
 mod tokens;

@@ -41,7 +41,6 @@ fn rejected(seen: &Seen, bad: &str) -> Answer {
 async fn records_of_each_app_go_in_batches_of_their_own_in_order() {
     let server = Server::start(|seen, _| accepted(seen)).await;
     let pusher = server
-        .client()
         .pusher(PushSettings {
             batch_records: 4,
             ..settings()
@@ -97,7 +96,7 @@ async fn every_try_of_a_batch_has_the_same_key_and_the_same_records() {
         _ => accepted(seen),
     })
     .await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     pusher.push(&record("two")).unwrap();
     assert!(pusher.flush(LONG).await.complete);
@@ -114,7 +113,7 @@ async fn every_try_of_a_batch_has_the_same_key_and_the_same_records() {
 #[tokio::test]
 async fn what_the_server_asks_to_wait_counts_against_the_deadline() {
     let server = Server::start(|_, _| Answer(503, json!({"title": "full"}), Some(3600))).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     let outcome = pusher.close(LONG).await;
     assert_eq!(outcome.dropped.of(Loss::Deadline), 1);
@@ -128,7 +127,7 @@ async fn what_the_server_asks_to_wait_counts_against_the_deadline() {
 #[tokio::test]
 async fn a_401_takes_a_new_token_once_and_is_final_the_second_time() {
     let server = Server::start(|_, _| answer(401, json!({"title": "no"}))).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     let outcome = pusher.close(LONG).await;
     assert_eq!(outcome.dropped.of(Loss::Unauthorized), 1);
@@ -142,7 +141,7 @@ async fn a_401_takes_a_new_token_once_and_is_final_the_second_time() {
 #[tokio::test]
 async fn a_403_is_final() {
     let server = Server::start(|_, _| answer(403, json!({"title": "no"}))).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     pusher.push(&record("two")).unwrap();
     let outcome = pusher.close(LONG).await;
@@ -153,7 +152,7 @@ async fn a_403_is_final() {
 #[tokio::test]
 async fn a_400_drops_the_record_it_names_and_sends_the_rest_under_a_new_key() {
     let server = Server::start(|seen, _| rejected(seen, "bad")).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     for message in ["one", "bad", "two"] {
         pusher.push(&record(message)).unwrap();
     }
@@ -173,7 +172,7 @@ async fn a_400_drops_the_record_it_names_and_sends_the_rest_under_a_new_key() {
 #[tokio::test]
 async fn a_400_that_names_no_record_loses_the_batch() {
     let server = Server::start(|_, _| answer(400, json!({"title": "bad", "record": 99}))).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     assert_eq!(pusher.close(LONG).await.dropped.of(Loss::Rejected), 1);
     assert_eq!(server.work().len(), 1);
@@ -189,7 +188,7 @@ async fn a_413_halves_the_batch_and_each_half_keeps_its_key_through_its_retries(
         _ => accepted(seen),
     })
     .await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     for message in ["0", "1", "2", "3", "4", "5", "huge"] {
         pusher.push(&record(message)).unwrap();
     }
@@ -226,7 +225,6 @@ async fn a_full_queue_drops_the_newest_or_the_oldest_and_counts_it() {
     ] {
         let server = Server::start(|seen, _| accepted(seen)).await;
         let pusher = server
-            .client()
             .pusher(PushSettings {
                 max_records: 2,
                 overflow,
@@ -247,7 +245,6 @@ async fn a_full_queue_drops_the_newest_or_the_oldest_and_counts_it() {
 async fn bytes_are_bounded_too_and_one_record_over_the_bound_is_too_large() {
     let server = Server::start(|seen, _| accepted(seen)).await;
     let pusher = server
-        .client()
         .pusher(PushSettings {
             max_bytes: 400,
             ..settings()
@@ -267,7 +264,6 @@ async fn bytes_are_bounded_too_and_one_record_over_the_bound_is_too_large() {
 async fn waiting_for_a_place_ends_when_there_is_one_or_at_the_limit() {
     let server = Server::start(|seen, _| accepted(seen)).await;
     let pusher = server
-        .client()
         .pusher(PushSettings {
             max_records: 2,
             ..settings()
@@ -283,7 +279,6 @@ async fn waiting_for_a_place_ends_when_there_is_one_or_at_the_limit() {
 
     let stuck = Server::start(|_, _| answer(503, json!({"title": "full"}))).await;
     let pusher = stuck
-        .client()
         .pusher(PushSettings {
             max_records: 1,
             ..settings()
@@ -307,7 +302,6 @@ async fn waiting_for_a_place_ends_when_there_is_one_or_at_the_limit() {
 async fn a_batch_is_sent_when_its_first_record_lingered_long_enough() {
     let server = Server::start(|seen, _| accepted(seen)).await;
     let pusher = server
-        .client()
         .pusher(PushSettings {
             linger: Duration::from_millis(1),
             ..settings()
@@ -331,7 +325,7 @@ async fn a_guard_sends_the_rest_when_it_is_dropped_even_where_nothing_else_runs(
         .spawn(Server::start(|seen, _| accepted(seen)))
         .await
         .unwrap();
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     {
         let _guard = pusher.guard(LONG);
         pusher.push(&record("last words")).unwrap();
@@ -347,7 +341,7 @@ async fn a_guard_sends_the_rest_when_it_is_dropped_even_where_nothing_else_runs(
 #[tokio::test]
 async fn the_last_clone_that_goes_sends_what_is_left() {
     let server = Server::start(|seen, _| accepted(seen)).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     drop(pusher);
     server.wait_for(2).await;
@@ -357,7 +351,7 @@ async fn the_last_clone_that_goes_sends_what_is_left() {
 #[tokio::test]
 async fn what_no_server_accepts_is_not_sent() {
     let server = Server::start(|seen, _| accepted(seen)).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     let error = pusher.push(&Record::now(APP, "no good", "m")).unwrap_err();
     assert_eq!(error.reason(), Loss::Rejected);
     let error = pusher
@@ -371,17 +365,17 @@ async fn what_no_server_accepts_is_not_sent() {
 #[tokio::test]
 async fn an_answer_that_counts_other_than_what_was_sent_is_no_success() {
     let server = Server::start(|_, _| answer(202, json!({"accepted": 7}))).await;
-    let pusher = server.client().pusher(settings()).unwrap();
+    let pusher = server.pusher(settings()).unwrap();
     pusher.push(&record("one")).unwrap();
     let outcome = pusher.close(LONG).await;
     assert_eq!((outcome.sent, outcome.dropped.total()), (0, 1));
 }
 
+#[cfg(feature = "gzip")]
 #[tokio::test]
 async fn compressed_bodies_hold_the_same_records() {
     let server = Server::start(|seen, _| accepted(seen)).await;
     let pusher = server
-        .client()
         .pusher(PushSettings {
             gzip: true,
             ..settings()
@@ -396,7 +390,6 @@ async fn compressed_bodies_hold_the_same_records() {
 async fn a_bound_of_zero_is_refused() {
     let server = Server::start(|seen, _| accepted(seen)).await;
     let error = server
-        .client()
         .pusher(PushSettings {
             in_flight: 0,
             ..settings()

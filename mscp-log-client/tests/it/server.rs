@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mscp_log_client::{Client, Credentials};
+use mscp_log_client::Credentials;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -108,12 +108,29 @@ impl Server {
         }
     }
 
-    pub(crate) fn client(&self) -> Client {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    #[cfg(feature = "push")]
+    pub(crate) fn pusher(
+        &self,
+        settings: mscp_log_client::PushSettings,
+    ) -> Result<mscp_log_client::Pusher, mscp_log_client::Error> {
+        mscp_log_client::Pusher::builder(self.url())
+            .credentials(Credentials::root_token(token(0, 3600, None)))
+            .settings(settings)
+            .build()
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn client(&self) -> mscp_log_client::Client {
         self.client_as(Credentials::root_token(token(0, 3600, None)))
     }
 
-    pub(crate) fn client_as(&self, credentials: Credentials) -> Client {
-        Client::builder(format!("http://{}", self.address))
+    #[cfg(feature = "async")]
+    pub(crate) fn client_as(&self, credentials: Credentials) -> mscp_log_client::Client {
+        mscp_log_client::Client::builder(self.url())
             .credentials(credentials)
             .build()
             .unwrap()
