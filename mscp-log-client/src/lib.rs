@@ -20,6 +20,10 @@ mod collect;
 #[cfg(any(feature = "push", feature = "async", feature = "blocking"))]
 mod connection;
 mod error;
+#[cfg(any(feature = "tracing", feature = "log"))]
+mod event;
+#[cfg(feature = "log")]
+pub mod log;
 #[cfg(feature = "push")]
 mod push;
 #[cfg(any(feature = "async", feature = "blocking"))]
@@ -28,6 +32,8 @@ mod search;
 mod tail;
 #[cfg(any(feature = "push", feature = "async", feature = "blocking"))]
 mod tokens;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 
 #[cfg(feature = "async")]
 pub use admin::{Admin, NewAccount, Password};

@@ -17,6 +17,11 @@ use crate::error::Error;
 
 pub use outcome::{Closed, Flushed, Loss, Losses, NotTaken};
 pub use record::Record;
+#[cfg(any(feature = "tracing", feature = "log"))]
+pub(crate) use {
+    inside::is_inside,
+    record::{is_good_kind, next_us},
+};
 
 use queue::Shared;
 
@@ -200,6 +205,19 @@ impl Pusher {
     pub fn push(&self, record: &Record) -> Result<(), NotTaken> {
         let shared = &self.handle.shared;
         shared.push(record.app(), shared.encode(record)?)
+    }
+
+    /// The same of a record that is encoded already.
+    #[cfg(any(feature = "tracing", feature = "log"))]
+    pub(crate) fn push_encoded(&self, app: uuid::Uuid, body: Vec<u8>) -> Result<(), NotTaken> {
+        let shared = &self.handle.shared;
+        shared.push(app, shared.fits(body)?)
+    }
+
+    /// Counts a record that could not be made.
+    #[cfg(any(feature = "tracing", feature = "log"))]
+    pub(crate) fn lose(&self, reason: Loss, words: String) -> NotTaken {
+        self.handle.shared.lose(reason, words)
     }
 
     /// Puts a record into the queue, waiting up to `limit` for a place.

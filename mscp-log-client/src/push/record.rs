@@ -87,12 +87,7 @@ impl Record {
 
     /// The form on the wire, or what in the record no server accepts.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
-        let kind_is_good = (1..=64).contains(&self.kind.len())
-            && self
-                .kind
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-        if !kind_is_good {
+        if !is_good_kind(&self.kind) {
             return Err(format!(
                 "type {:?} is not 1 to 64 of [A-Za-z0-9_.-]",
                 self.kind
@@ -114,8 +109,14 @@ impl Record {
     }
 }
 
+/// Whether a record may have this type.
+pub(crate) fn is_good_kind(kind: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=64).contains(&kind.len()) && kind.bytes().all(is_good)
+}
+
 /// Now in microseconds, later than every value given before.
-fn next_us() -> i64 {
+pub(crate) fn next_us() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

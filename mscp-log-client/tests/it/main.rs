@@ -4,7 +4,13 @@
 #![cfg(any(feature = "async", feature = "push", feature = "blocking"))]
 
 #[cfg(feature = "push")]
+mod faults;
+#[cfg(all(feature = "tracing", feature = "log"))]
+mod logging;
+#[cfg(feature = "push")]
 mod push;
+#[cfg(feature = "push")]
+mod raw;
 #[cfg(feature = "async")]
 mod search;
 mod server;
