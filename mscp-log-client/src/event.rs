@@ -2,13 +2,14 @@
 //! each thread keeps.
 
 use std::cell::{Cell, RefCell};
+#[cfg(feature = "tracing")]
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::push::{Loss, Pusher, is_good_kind, next_us};
 
 /// A `Debug` may log, and what it logs may be formatted by one that logs. More
@@ -177,6 +178,7 @@ impl Draft {
         let _cut_short = write!(Escaped(&mut self.message), "{more}");
     }
 
+    #[cfg(feature = "tracing")]
     pub(crate) fn is_message_empty(&self) -> bool {
         self.message.is_empty()
     }
@@ -265,7 +267,7 @@ impl Json<'_> {
     /// An error with what caused it.
     #[cfg(feature = "tracing")]
     pub(crate) fn error(&mut self, error: &(dyn StdError + 'static)) {
-        self.text(&chain(error));
+        self.text(&crate::error::chain(error));
     }
 }
 

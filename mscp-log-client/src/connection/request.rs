@@ -91,10 +91,14 @@ impl Request {
     }
 }
 
-/// A header that never shows in a debug print.
+/// A header that never shows in a debug print. Credentials are ASCII (RFC 9110,
+/// section 11.4); some transports refuse anything else as late as when they send.
 fn secret(value: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| Error::usage("the credential has characters that no HTTP header can hold"))?;
+    let unfit = || Error::usage("the credential has characters that no HTTP header can hold");
+    if !value.is_ascii() {
+        return Err(unfit());
+    }
+    let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -58,9 +58,14 @@ impl Ureq {
             .map_err(|error| Error::usage(format!("{what}: {error}")))?;
         *http.headers_mut() = request.headers;
         let timeout = Some(request.timeout.unwrap_or(self.timeout));
-        let answer = match request.body {
-            Some(body) => self.run(http.map(|()| body.as_ref()), timeout),
-            None => self.run(http, timeout),
+        // A POST without a body has one of no bytes: with none ureq would send
+        // it in chunks, which not every proxy takes.
+        let has_body = request.body.is_some() || *http.method() == http::Method::POST;
+        let answer = if has_body {
+            let body = request.body.unwrap_or_default();
+            self.run(http.map(|()| body.as_ref()), timeout)
+        } else {
+            self.run(http, timeout)
         };
         let (head, mut body) = answer.map_err(failed)?.into_parts();
         let mut whole = Vec::new();

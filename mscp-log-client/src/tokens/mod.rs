@@ -408,3 +408,53 @@ impl Claims {
         (left > 0).then(|| Duration::from_secs(left.min(366 * 86_400)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_gives_the_first_that_is_set_and_says_what_is_missing() {
+        let jwt = |payload: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload));
+        let root = jwt(r#"{"iat":1,"exp":2}"#);
+        let access = jwt(r#"{"iat":1,"exp":2,"access":[]}"#);
+        let given = |set: &[(&str, &str)]| {
+            let found = Credentials::from_variables(|name| {
+                let (_, value) = set.iter().find(|(key, _)| *key == name)?;
+                Some(value.into())
+            });
+            match found {
+                Ok(credentials) => format!("{credentials:?}"),
+                Err(error) => error.to_string(),
+            }
+        };
+        let password = ("MSCP_LOG_PASSWORD", "secret");
+        let email = ("MSCP_LOG_EMAIL", "a@b");
+        let file = ("MSCP_LOG_TOKEN_FILE", "/nowhere");
+        let cases: &[(&[(&str, &str)], &str)] = &[
+            (
+                &[("MSCP_LOG_TOKEN", &root), file, email, password],
+                "Credentials(root token)",
+            ),
+            (&[("MSCP_LOG_TOKEN", &access)], "Credentials(access token)"),
+            (&[file, email, password], "Credentials(file)"),
+            (&[email, password], "Credentials(password)"),
+            (
+                &[email],
+                "MSCP_LOG_EMAIL is set and MSCP_LOG_PASSWORD is not",
+            ),
+            (
+                &[password],
+                "MSCP_LOG_PASSWORD is set and MSCP_LOG_EMAIL is not",
+            ),
+            (
+                &[("MSCP_LOG_TOKEN", "secret")],
+                "MSCP_LOG_TOKEN is not a JWT",
+            ),
+        ];
+        for (set, expected) in cases {
+            assert_eq!(given(set), *expected);
+        }
+        assert!(given(&[]).contains("MSCP_LOG_TOKEN_FILE"));
+    }
+}
