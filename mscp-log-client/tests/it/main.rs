@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(any(feature = "async", feature = "push", feature = "blocking"))]
 
+#[cfg(all(feature = "push", feature = "blocking", feature = "async"))]
+mod blocking;
 #[cfg(all(feature = "push", feature = "blocking"))]
 mod credentials;
 #[cfg(feature = "push")]

@@ -12,14 +12,14 @@ use crate::server::{Answer, Seen, Server, answer};
 
 /// A store of records `(ingest_us, id)` that understands the paging of the client.
 #[derive(Clone, Default)]
-struct Store(Arc<Mutex<Vec<(i64, String)>>>);
+pub(crate) struct Store(Arc<Mutex<Vec<(i64, String)>>>);
 
 impl Store {
-    fn add(&self, ingest_us: i64, id: &str) {
+    pub(crate) fn add(&self, ingest_us: i64, id: &str) {
         self.0.lock().unwrap().push((ingest_us, id.to_owned()));
     }
 
-    fn answer(&self, seen: &Seen) -> Answer {
+    pub(crate) fn answer(&self, seen: &Seen) -> Answer {
         let body = &seen.body;
         let key = body["sort"][0].as_object().unwrap().iter().next().unwrap();
         let mut rows = self.0.lock().unwrap().clone();
