@@ -48,7 +48,7 @@ pub use connection::Builder;
 pub use error::{Error, ErrorKind, Problem};
 #[cfg(feature = "push")]
 pub use push::{
-    Closed, Flushed, Guard, Loss, Losses, NotTaken, Overflow, PushSettings, Pusher, Record,
+    Closed, Flushed, Guard, Loss, Losses, NotTaken, Overflow, PushSettings, Pusher, Record, Spill,
 };
 #[cfg(any(feature = "async", feature = "blocking"))]
 pub use search::{Found, Hit};

@@ -29,14 +29,18 @@ enum Verdict {
     /// These records are at fault; the others may be good.
     Without(Vec<usize>, String),
     Lost(Loss, String),
+    /// There is no time left for another try.
+    Late(String),
     /// The pusher was closed, and nobody waits any more: the records stay
     /// counted as pending.
     Abandoned,
 }
 
 pub(super) fn deliver(connection: &Connection<Ureq>, shared: &Shared, batch: u64) {
-    let deadline = Instant::now() + shared.settings.deadline;
-    while let Some(part) = shared.part(batch) {
+    let own = Instant::now().checked_add(shared.settings.deadline);
+    while let Some((part, is_replay)) = shared.part(batch) {
+        // What is in a file is not lost by waiting.
+        let deadline = own.filter(|_| !is_replay);
         match attempt(connection, shared, &part, deadline) {
             Verdict::Accepted => shared.accepted(batch),
             Verdict::Lost(reason, words) => shared.lost(batch, reason, &words),
@@ -63,6 +67,7 @@ pub(super) fn deliver(connection: &Connection<Ureq>, shared: &Shared, batch: u64
                 shared.instead(batch, parts);
                 shared.lost(batch, Loss::Rejected, &words);
             }
+            Verdict::Late(words) => shared.late(batch, &words),
             Verdict::Abandoned => return,
         }
     }
@@ -96,7 +101,7 @@ fn attempt(
     connection: &Connection<Ureq>,
     shared: &Shared,
     part: &Part,
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Verdict {
     let settings = &shared.settings;
     let wanted = access(&[("POST", &format!("{{mscp_api_url}}/apps/{}/log", part.app))]);
@@ -107,11 +112,8 @@ fn attempt(
     let mut refreshed = false;
     let mut tries: u32 = 0;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        request.timeout = Some(
-            left.max(Duration::from_millis(1))
-                .min(connection.settings.timeout),
-        );
+        let left = time_left(deadline).max(Duration::from_millis(1));
+        request.timeout = Some(left.min(connection.settings.timeout));
         let error = match push_once(connection, &wanted, request.clone(), part.records.len()) {
             Ok(()) => return Verdict::Accepted,
             Err((error, token)) => {
@@ -134,14 +136,21 @@ fn attempt(
         if shared.is_abandoned() {
             return Verdict::Abandoned;
         }
-        if wait >= deadline.saturating_duration_since(Instant::now()) {
-            return Verdict::Lost(Loss::Deadline, error.to_string());
+        shared.is_away();
+        if wait >= time_left(deadline) {
+            return Verdict::Late(error.to_string());
         }
         log::debug!("a push is tried again in {wait:?}, for the {tries}. time: {error}");
         if !shared.pause(wait) {
             return Verdict::Abandoned;
         }
     }
+}
+
+fn time_left(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| {
+        deadline.saturating_duration_since(Instant::now())
+    })
 }
 
 /// One try. The token goes back with an error of the push itself, so that it can be forgotten.

@@ -6,8 +6,10 @@ mod inside;
 mod outcome;
 mod queue;
 mod record;
+mod spool;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ pub(crate) use {
 };
 
 use queue::Shared;
+use spool::Spool;
 
 /// More threads than this do not make one server faster.
 const MAX_IN_FLIGHT: usize = 64;
@@ -76,6 +79,55 @@ pub struct PushSettings {
     /// Whether bodies are compressed with gzip: no.
     #[cfg(feature = "gzip")]
     pub gzip: bool,
+    /// Where what cannot be sent is kept in files: nowhere.
+    pub spill: Option<Spill>,
+}
+
+/// A folder for what cannot be sent while the server is away.
+///
+/// Into it go: what is queued beyond half of the queue's bounds when the last
+/// try failed, and beyond three quarters of them always; a batch whose deadline
+/// is over, which is lost otherwise; and what is pending when the pusher is
+/// closed. It is sent as soon as the server takes records again, by this
+/// process or by the next pusher with the same folder, one batch at a time
+/// beside what is new, under the keys that it had: what the server has of it
+/// already is stored once. Tries of it have no deadline.
+///
+/// **What is durable when.** A record in the queue is in memory alone: it is
+/// gone when the process is killed. One that [`Closed::spilled`] counts is in a
+/// file that was synchronised (`fdatasync`) before it was counted. A file is
+/// removed when all of it was accepted or lost; a process that is killed
+/// before makes the next one send the whole file again, under the same keys.
+///
+/// Processes, and pushers within one, may share a folder: each locks the files
+/// that it works with, and a pusher takes over the files that nobody has
+/// locked when it is started. The end of a file that was not written whole is
+/// cut, and counted as [`Loss::Damaged`]. When the bound is reached or a file
+/// cannot be written, it is as if there were no spill, and tried again after
+/// ten seconds. The file system has to support locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spill {
+    /// The folder; it is made where there is none.
+    pub folder: PathBuf,
+    /// Bytes in the files of one pusher at most, with those that it took over.
+    pub max_bytes: u64,
+}
+
+impl PushSettings {
+    /// With a [`Spill`] into `folder`, of at most `max_bytes`.
+    ///
+    /// ```
+    /// let settings = mscp_log_client::PushSettings::default().spill("/var/spool/shop", 1 << 30);
+    /// assert_eq!(settings.spill.unwrap().max_bytes, 1 << 30);
+    /// ```
+    #[must_use]
+    pub fn spill(mut self, folder: impl Into<PathBuf>, max_bytes: u64) -> PushSettings {
+        self.spill = Some(Spill {
+            folder: folder.into(),
+            max_bytes,
+        });
+        self
+    }
 }
 
 impl Default for PushSettings {
@@ -93,6 +145,7 @@ impl Default for PushSettings {
             backoff_max: Duration::from_secs(10),
             #[cfg(feature = "gzip")]
             gzip: false,
+            spill: None,
         }
     }
 }
@@ -187,8 +240,21 @@ impl Pusher {
         }
         server.idle = settings.in_flight;
         let connection = Arc::new(server.connect(Ureq::new)?);
+        let spool = match &settings.spill {
+            None => None,
+            Some(spill) => {
+                let opened = Spool::open(&spill.folder, spill.max_bytes);
+                Some(opened.map_err(|error| {
+                    Error::usage(format!("spill folder {}: {error}", spill.folder.display()))
+                })?)
+            }
+        };
         let shared = Arc::new(Shared::new(settings));
-        worker::start(&shared, &connection)
+        let spool = spool.map(|(spool, damage)| {
+            shared.with_spool(spool.records(), &damage);
+            spool
+        });
+        worker::start(&shared, &connection, spool)
             .map_err(|error| Error::usage(format!("cannot start the push thread: {error}")))?;
         Ok(Pusher {
             handle: Arc::new(Handle { shared }),
@@ -255,6 +321,7 @@ impl Pusher {
 
     /// Takes no more records, sends what is left for up to `timeout`, then stops.
     /// What is `pending` then was not acknowledged; it may have been stored.
+    /// With a [`Spill`] it is written there first, for up to 5 s more.
     pub async fn close(&self, timeout: Duration) -> Closed {
         self.handle.shared.close(timeout).await
     }

@@ -21,10 +21,12 @@ pub enum Loss {
     Forbidden,
     /// The server did not accept it within the deadline.
     Deadline,
+    /// It was spilled to a file, and could not be read from it again.
+    Damaged,
 }
 
 impl Loss {
-    const ALL: [Loss; 7] = [
+    const ALL: [Loss; 8] = [
         Loss::Full,
         Loss::Closed,
         Loss::Rejected,
@@ -32,6 +34,7 @@ impl Loss {
         Loss::Unauthorized,
         Loss::Forbidden,
         Loss::Deadline,
+        Loss::Damaged,
     ];
 
     /// The reason in one word, as it is written in counters.
@@ -45,6 +48,7 @@ impl Loss {
             Loss::Unauthorized => "unauthorized",
             Loss::Forbidden => "forbidden",
             Loss::Deadline => "deadline",
+            Loss::Damaged => "damaged",
         }
     }
 }
@@ -118,7 +122,8 @@ impl std::error::Error for NotTaken {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Flushed {
-    /// Whether every record that was queued before the call is settled.
+    /// Whether every record that was queued before the call is accepted, lost,
+    /// or in a file of the [spill](crate::Spill).
     pub complete: bool,
     /// Records still held.
     pub pending: usize,
@@ -134,4 +139,6 @@ pub struct Closed {
     pub dropped: Losses,
     /// Held, and neither accepted nor lost.
     pub pending: usize,
+    /// In files of the [spill](crate::Spill), for this pusher or the next one to send.
+    pub spilled: u64,
 }

@@ -12,12 +12,28 @@ use uuid::Uuid;
 use super::outcome::{Closed, Flushed, Loss, Losses, NotTaken};
 use super::{Overflow, PushSettings, Record};
 
+mod spill;
+
+pub(super) use spill::{Job, SpillOver};
+use spill::{Replay, Spilling};
+
 /// An encoded record in the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Queued {
     pub(super) body: Bytes,
     place: u64,
     since: Instant,
+}
+
+impl Queued {
+    /// A record that was spilled. It has no place among those that wait.
+    pub(super) fn from_file(body: Bytes) -> Queued {
+        Queued {
+            body,
+            place: u64::MAX,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// Records of one app that are sent together, under one key.
@@ -34,9 +50,14 @@ pub(super) enum Next {
     Send(u64),
     /// Nothing is to be done before then, unless told.
     Wait(Option<Instant>),
-    /// Closed and empty, or abandoned.
+    /// Closed and empty: what is left is the spill's.
+    Finish,
+    /// All is over.
     End,
 }
+
+/// How long closing waits for what is pending to be written.
+const SPILL_AT_CLOSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -48,6 +69,8 @@ pub(super) struct Shared {
     batches: Condvar,
     /// Tells those that wait before another try that all is abandoned.
     abandon: Condvar,
+    /// Tells the thread that spills that there may be something to do.
+    spill: Condvar,
     /// Tells callers that records were settled, or that it is late.
     settled: Event,
 }
@@ -77,6 +100,11 @@ pub(super) struct State {
     abandoned: bool,
     /// The thread that keeps the time has ended.
     over: bool,
+    /// The last try failed for a reason that may pass.
+    away: bool,
+    /// Batches on their way that have no thread yet, before all others.
+    resumed: VecDeque<u64>,
+    spill: Option<Spilling>,
 }
 
 /// Records of one app that wait for their batch.
@@ -90,6 +118,8 @@ struct Waiting {
 struct OnWay {
     /// The smallest place in it.
     place: u64,
+    /// How many records a batch from a file had.
+    replay: Option<usize>,
     /// In the order in which they are tried.
     parts: VecDeque<Arc<Part>>,
 }
@@ -104,6 +134,7 @@ impl Drop for Over {
         state.over = true;
         drop(state);
         self.0.batches.notify_all();
+        self.0.spill.notify_all();
         self.0.settled.notify(usize::MAX);
     }
 }
@@ -116,6 +147,7 @@ impl Shared {
             work: Condvar::new(),
             batches: Condvar::new(),
             abandon: Condvar::new(),
+            spill: Condvar::new(),
             settled: Event::new(),
         }
     }
@@ -191,14 +223,22 @@ impl Shared {
         self.end();
         let until = Instant::now().checked_add(timeout);
         let _in_time_or_late = self.wait_for(until, |state| state.over.then_some(())).await;
-        self.abandon()
+        if self.abandon() {
+            let until = Instant::now().checked_add(SPILL_AT_CLOSE);
+            let _written_or_late = self.wait_for(until, |state| state.over.then_some(())).await;
+        }
+        self.progress()
     }
 
     pub(super) fn close_blocking(&self, timeout: Duration) -> Closed {
         self.end();
         let until = Instant::now().checked_add(timeout);
         let _in_time_or_late = self.wait_for_blocking(until, |state| state.over.then_some(()));
-        self.abandon()
+        if self.abandon() {
+            let until = Instant::now().checked_add(SPILL_AT_CLOSE);
+            let _written_or_late = self.wait_for_blocking(until, |state| state.over.then_some(()));
+        }
+        self.progress()
     }
 
     /// No more records come; what is left is sent, and the threads end.
@@ -248,14 +288,16 @@ impl Shared {
         }
     }
 
-    fn abandon(&self) -> Closed {
+    /// Gives whether something is written yet.
+    fn abandon(&self) -> bool {
         let mut state = self.lock();
         state.abandoned = true;
-        let outcome = state.outcome();
+        let writes = !state.over && state.spill.is_some();
         drop(state);
         self.work.notify_one();
         self.abandon.notify_all();
-        outcome
+        self.spill.notify_one();
+        writes
     }
 
     fn check_open(&self, state: &mut State) -> Result<(), NotTaken> {
@@ -295,12 +337,7 @@ impl Shared {
     /// Drops the oldest waiting records until `more` bytes fit or none waits.
     fn make_place(&self, state: &mut State, more: usize) {
         while self.is_full(state, more) {
-            let oldest = state
-                .apps
-                .iter()
-                .filter_map(|(app, waiting)| Some((waiting.records.front()?.place, *app)))
-                .min();
-            let Some((_, app)) = oldest else { break };
+            let Some(app) = state.oldest_app() else { break };
             let Some(record) = state.apps.get_mut(&app).and_then(Waiting::pop) else {
                 break;
             };
@@ -340,6 +377,9 @@ impl Shared {
             && waiting.bytes - size < self.settings.batch_bytes;
         if count == 1 || count == self.settings.batch_records || filled {
             self.work.notify_one();
+        }
+        if state.spill.is_some() && state.is_filling(&self.settings, false) {
+            self.spill.notify_one();
         }
     }
 
@@ -414,6 +454,11 @@ impl Shared {
                     let woken = self.work.wait_timeout(state, time);
                     state = woken.unwrap_or_else(PoisonError::into_inner).0;
                 }
+                Next::Finish => {
+                    state.abandoned = true;
+                    self.abandon.notify_all();
+                    self.spill.notify_one();
+                }
                 Next::End => return None,
             }
         }
@@ -442,29 +487,28 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// The part of a batch to be tried next; none when all of it is settled.
-    pub(super) fn part(&self, batch: u64) -> Option<Arc<Part>> {
+    /// The part of a batch to be tried next, and whether it is from a file;
+    /// none when all of it is settled.
+    pub(super) fn part(&self, batch: u64) -> Option<(Arc<Part>, bool)> {
         let mut state = self.lock();
         if state.abandoned {
             return None;
         }
-        let part = state
-            .on_way
-            .get(&batch)
-            .and_then(|on_way| on_way.parts.front().cloned());
-        if part.is_none() {
-            state.on_way.remove(&batch);
-            drop(state);
-            self.tell();
+        let on_way = state.on_way.get(&batch)?;
+        if let Some(part) = on_way.parts.front() {
+            return Some((Arc::clone(part), on_way.replay.is_some()));
         }
-        part
+        state.on_way.remove(&batch);
+        drop(state);
+        self.tell();
+        None
     }
 
     pub(super) fn accepted(&self, batch: u64) {
         let mut state = self.lock();
+        state.away = false;
         if let Some(part) = state.settle(batch) {
             state.sent += part.records.len() as u64;
-            state.release(&part.records);
         }
         drop(state);
         self.tell();
@@ -472,14 +516,20 @@ impl Shared {
 
     pub(super) fn lost(&self, batch: u64, reason: Loss, words: &str) {
         let mut state = self.lock();
+        state.away &= reason == Loss::Deadline;
         if let Some(part) = state.settle(batch) {
             let count = part.records.len();
             state.dropped.add(reason, count as u64, words);
-            state.release(&part.records);
             drop(state);
             log::debug!("{count} records were lost ({reason}): {words}");
         }
         self.tell();
+    }
+
+    /// A try failed for a reason that may pass.
+    pub(super) fn is_away(&self) {
+        self.lock().away = true;
+        self.spill.notify_one();
     }
 
     /// Puts others in the place of the part that was tried.
@@ -506,6 +556,7 @@ impl Shared {
 
     fn tell(&self) {
         self.work.notify_one();
+        self.spill.notify_one();
         self.settled.notify(usize::MAX);
     }
 
@@ -553,12 +604,20 @@ fn lose(state: &mut State, reason: Loss, words: String) -> NotTaken {
 
 impl State {
     fn next(&mut self, now: Instant, settings: &PushSettings) -> Next {
-        if self.abandoned {
-            return Next::End;
-        }
         let alarm = self.alarms.first().map(|(at, _)| *at);
+        if self.abandoned {
+            let is_written = self.spill.as_ref().is_none_or(|spill| spill.done);
+            return if is_written {
+                Next::End
+            } else {
+                Next::Wait(alarm)
+            };
+        }
         if self.idle == 0 && self.threads >= settings.in_flight {
             return Next::Wait(alarm);
+        }
+        if let Some(batch) = self.resumed.pop_front() {
+            return Next::Send(batch);
         }
         let mut ready: Option<(u64, Uuid)> = None;
         let mut wake = alarm;
@@ -578,16 +637,28 @@ impl State {
             wake = Some(wake.map_or(due, |wake| wake.min(due)));
         }
         match ready {
-            Some((place, app)) => Next::Send(self.take(place, app, settings)),
-            None if self.closing && self.apps.is_empty() && self.on_way.is_empty() => Next::End,
+            Some((_, app)) => {
+                let part = self.take(app, settings);
+                Next::Send(self.on_its_way(part, None))
+            }
+            None if self.closing && self.is_empty() => match self.spill {
+                None => Next::End,
+                Some(_) => Next::Finish,
+            },
             None => Next::Wait(wake),
         }
     }
 
+    /// Whether nothing is left but what is in files.
+    fn is_empty(&self) -> bool {
+        let spills = |spill: &Spilling| !spill.writing.is_empty() || !spill.late.is_empty();
+        self.apps.is_empty()
+            && self.on_way.values().all(|batch| batch.replay.is_some())
+            && !self.spill.as_ref().is_some_and(spills)
+    }
+
     /// Makes the first records of `app` a batch. Its key is made once, here.
-    fn take(&mut self, place: u64, app: Uuid, settings: &PushSettings) -> u64 {
-        let batch = self.next_batch;
-        self.next_batch += 1;
+    fn take(&mut self, app: Uuid, settings: &PushSettings) -> Arc<Part> {
         let mut records = Vec::new();
         let mut bytes = 0;
         if let Some(waiting) = self.apps.get_mut(&app) {
@@ -604,14 +675,31 @@ impl State {
                 self.apps.remove(&app);
             }
         }
-        let part = Part {
+        Arc::new(Part {
             app,
             key: Uuid::new_v4(),
             records,
+        })
+    }
+
+    fn on_its_way(&mut self, part: Arc<Part>, replay: Option<usize>) -> u64 {
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        let on_way = OnWay {
+            place: part.place(),
+            replay,
+            parts: VecDeque::from([part]),
         };
-        let parts = VecDeque::from([Arc::new(part)]);
-        self.on_way.insert(batch, OnWay { place, parts });
+        self.on_way.insert(batch, on_way);
         batch
+    }
+
+    fn oldest_app(&self) -> Option<Uuid> {
+        let first = self
+            .apps
+            .iter()
+            .filter_map(|(app, waiting)| Some((waiting.records.front()?.place, *app)));
+        first.min().map(|(_, app)| app)
     }
 
     /// Takes out the alarms that are due, and says whether there were any.
@@ -626,7 +714,18 @@ impl State {
 
     /// The part that was tried is settled.
     fn settle(&mut self, batch: u64) -> Option<Arc<Part>> {
-        self.on_way.get_mut(&batch)?.parts.pop_front()
+        let on_way = self.on_way.get_mut(&batch)?;
+        let part = on_way.parts.pop_front()?;
+        match (on_way.replay, &mut self.spill) {
+            (Some(records), Some(spill)) => {
+                spill.records = spill.records.saturating_sub(part.records.len() as u64);
+                if on_way.parts.is_empty() {
+                    spill.replay = Replay::Settled(records);
+                }
+            }
+            _ => self.release(&part.records),
+        }
+        Some(part)
     }
 
     fn release(&mut self, records: &[Queued]) {
@@ -640,6 +739,10 @@ impl State {
     fn is_settled(&self, before: u64) -> bool {
         self.over
             || (self.on_way.values().all(|on_way| on_way.place >= before)
+                && self
+                    .spill
+                    .as_ref()
+                    .is_none_or(|spill| spill.is_settled(before))
                 && self.apps.values().all(|waiting| {
                     waiting
                         .records
@@ -653,7 +756,15 @@ impl State {
             sent: self.sent,
             dropped: self.dropped.clone(),
             pending: self.held,
+            spilled: self.spill.as_ref().map_or(0, |spill| spill.records),
         }
+    }
+}
+
+impl Part {
+    /// The smallest place in it.
+    fn place(&self) -> u64 {
+        self.records.first().map_or(u64::MAX, |first| first.place)
     }
 }
 

@@ -34,7 +34,7 @@ fn pages_come_in_order_and_end_with_the_last_or_with_an_error() {
     for place in 0..25 {
         store.add(place, &format!("{place:02}"));
     }
-    let answers = store.clone();
+    let answers = store;
     let (_runtime, server, client) = start(move |seen, before| match before {
         4.. => answer(400, json!({"title": "no", "detail": "no more of this"})),
         _ => answers.answer(seen),

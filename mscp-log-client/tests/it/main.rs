@@ -18,5 +18,7 @@ mod raw;
 #[cfg(feature = "async")]
 mod search;
 mod server;
+#[cfg(feature = "push")]
+mod spill;
 #[cfg(feature = "async")]
 mod tokens;
