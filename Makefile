@@ -11,7 +11,7 @@ PACKAGES := gcc libc6-dev make
 # What librdkafka is built with, of the feature kafka: tests have it, `make run` does not.
 test test-deploy test-kubernetes test-engines system-test check deny bench-scale: PACKAGES += g++ libssl-dev pkg-config zlib1g-dev
 
-.PHONY: help run test test-openapi openapi-tools test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver test-kubernetes etcd deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
+.PHONY: help run test features test-openapi openapi-tools test-engines engines java clients postgres journal-remote peers check bench bench-buffer bench-store bench-collect bench-ship bench-scale test-deploy test-deploy-apiserver test-kubernetes etcd deploy-tools kill-test ledger-test system-test fuzz deny docs setup wasm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,7 @@ test: setup wasm ## everything that CI runs: format, lints, all tests, real stor
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) build --workspace --locked --bins --tests
 	$(CARGO) test --workspace --locked --doc
+	@$(MAKE) --no-print-directory features
 	@$(MAKE) --no-print-directory engines ENGINES=$(USUAL_ENGINES)
 	@$(MAKE) --no-print-directory clients
 	@$(MAKE) --no-print-directory journal-remote
@@ -181,6 +182,13 @@ etcd:
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq etcd-server; \
 		else echo "missing; run: sudo apt-get install -y etcd-server" >&2; exit 1; fi; \
 	fi
+
+# Each feature of the client by itself: in the workspace they are all on.
+features: setup
+	@for feature in "" push blocking async tracing log; do \
+		echo "mscp-log-client with '$$feature' alone"; \
+		RUSTFLAGS="-D warnings" $(CARGO) check --quiet -p mscp-log-client --no-default-features --features "$$feature" --locked --target-dir target/features; \
+	done
 
 # The core has no I/O, so it also runs in a browser.
 wasm: setup

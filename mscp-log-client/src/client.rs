@@ -113,7 +113,7 @@ impl Client {
     /// let found = client.search("local").words("timeout").since_seconds(3600).send().await?;
     /// # Ok(()) }
     /// ```
-    pub fn search(&self, region: impl Into<String>) -> Search<Client> {
+    pub fn search(&self, region: impl Into<String>) -> Search {
         Search::new(self.clone(), region.into())
     }
 

@@ -13,10 +13,10 @@ use crate::error::{Error, ErrorKind};
 use crate::tokens::access;
 
 /// A search in one region, built step by step, of a client `C`: the
-/// asynchronous one or the blocking one.
+/// asynchronous one, where nothing else is said, or the blocking one.
 ///
 /// ```no_run
-/// # async fn run(client: mscp_log_client::Client) -> Result<(), mscp_log_client::Error> {
+/// # #[cfg(feature = "async")] async fn run(client: mscp_log_client::Client) -> Result<(), mscp_log_client::Error> {
 /// let search = client.search("local").words("level:error AND timeout").term("namespace", "shop");
 /// println!("{} records", search.count().await?);
 /// for hit in search.size(20).send().await?.hits {
@@ -25,7 +25,7 @@ use crate::tokens::access;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Search<C> {
+pub struct Search<#[cfg(feature = "async")] C = Client, #[cfg(not(feature = "async"))] C> {
     pub(crate) client: C,
     region: String,
     index: Option<String>,
@@ -194,10 +194,12 @@ impl<C> Search<C> {
     /// The body that is sent to `_search`.
     ///
     /// ```
+    /// # #[cfg(feature = "async")] {
     /// let client = mscp_log_client::Client::builder("http://127.0.0.1:8300").build()?;
     /// let body = client.search("local").term("namespace", "shop").size(3).body();
     /// assert_eq!(body["query"]["bool"]["filter"][0]["term"]["namespace"]["value"], "shop");
     /// assert_eq!(body["size"], 3);
+    /// # }
     /// # Ok::<(), mscp_log_client::Error>(())
     /// ```
     #[must_use]

@@ -224,7 +224,8 @@ pub async fn keep_in_touch(way: Way, gather: Gather, live: Arc<Live>, stop: Canc
             }
         })
     });
-    let left = tokio::time::timeout(LEAVE, way.exchange(&mut client, &leave, &live)).await;
+    let exchange = Box::pin(way.exchange(&mut client, &leave, &live));
+    let left = tokio::time::timeout(LEAVE, exchange).await;
     if !matches!(left, Ok(Ok(()))) {
         tracing::debug!("the instance could not take its leave");
     }

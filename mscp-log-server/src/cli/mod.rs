@@ -194,7 +194,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve(serve) => Box::pin(serve.run()).await,
         Command::Demo(demo) => Box::pin(demo.run()).await,
-        Command::Check(check) => check.run(connection.json).await,
+        Command::Check(check) => Box::pin(check.run(connection.json)).await,
         Command::Login(login) => login.run(connection).await,
         Command::Logout => login::logout(connection),
         Command::Token(token) => token.run(connection).await,
@@ -202,7 +202,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Role(role) => role.run(connection).await,
         Command::Keys(keys) => keys.run(connection).await,
         Command::Push(push) => push.run(connection).await,
-        Command::Search(search) => search.run(connection).await,
+        Command::Search(search) => Box::pin(search.run(connection)).await,
         Command::DeadLetter(letter) => letter.run(connection).await,
         Command::Rotate(rotate) => rotate.run(connection).await,
         Command::Status(status) => status.run(connection).await,
