@@ -122,7 +122,10 @@ impl Scene {
         let of_region = |key: &str| format!("MSCP_LOG_REGION__{}__{key}", region.to_uppercase());
         let mut all = vec![
             (of_region("STORE"), store.to_owned()),
-            ("MSCP_LOG_LOG__LEVEL".to_owned(), "trace".to_owned()),
+            (
+                "MSCP_LOG_LOG__LEVEL".to_owned(),
+                "trace,mscp_log_server=trace".to_owned(),
+            ),
         ];
         all.extend(
             variables
